@@ -1,0 +1,114 @@
+"""What `collect` may be told: exactly one section, which names the source of the raw documents.
+
+`storyworld:` invents them, `pydocs:` reads the documentation installed on this machine, `files:` reads a folder.
+"""
+
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.stage import Section, Stage, StageRecipe
+
+SUFFIXES = (".txt", ".md", ".rst", ".html", ".htm", ".jsonl")
+
+
+class StoryWorld(Section):
+    """The built-in story world as a small dirty web.
+
+    documents: clean stories. planted: pieces of dirt of each kind, on top of the clean stories. text_files: documents
+        that become single text files; a third of all documents are web pages, the rest JSONL.
+    labelled: labelled documents for the classifier of spam and abuse, from a seed of their own.
+    evaluation_items: held-out stories that must not be in the corpus; some documents leak them.
+    conversations, heldout_conversations: of the SFT training and of its held-out loss.
+    preferences, rl, evaluate: prompts of each kind.
+    """
+
+    documents: int = Field(24_000, ge=20)
+    planted: int = Field(240, ge=1)
+    text_files: int = Field(1_500, ge=0)
+    labelled: int = Field(1_500, ge=10)
+    evaluation_items: int = Field(300, ge=1)
+    conversations: int = Field(9_000, ge=1)
+    heldout_conversations: int = Field(300, ge=1)
+    preferences: int = Field(1_600, ge=1)
+    rl: int = Field(600, ge=1)
+    evaluate: int = Field(500, ge=1)
+
+    @model_validator(mode="after")
+    def fits(self) -> Self:
+        if self.text_files > self.documents:
+            raise ValueError(
+                f"text_files = {self.text_files} is more than documents = {self.documents}: it counts the stories "
+                "that become text files. Lower text_files or raise documents."
+            )
+        if self.planted > self.documents // 4:
+            raise ValueError(
+                f"planted = {self.planted} is more than a quarter of documents = {self.documents}: too few clean "
+                "stories to stand beside thirteen kinds of dirt. Lower planted or raise documents."
+            )
+        return self
+
+
+class PyDocs(Section):
+    """The documentation of Python and of every installed distribution.
+
+    max_bytes: of documents kept (UTF-8); modules come in the order of a hash, so fewer bytes are a fair sample.
+    conversations, heldout_conversations, preferences, rl, evaluate: at most so many of each.
+    """
+
+    max_bytes: int = Field(12_000_000, ge=10_000)
+    conversations: int = Field(9_000, ge=1)
+    heldout_conversations: int = Field(300, ge=1)
+    preferences: int = Field(1_600, ge=1)
+    rl: int = Field(600, ge=1)
+    evaluate: int = Field(500, ge=1)
+
+
+class Files(Section):
+    """A folder of documents, read with everything below it.
+
+    folder: its path; `~` is the home folder, a relative path starts where the command runs.
+    suffixes: the file names to take. licence: of the documents, for the data card.
+    """
+
+    folder: str = Field(min_length=1)
+    suffixes: tuple[str, ...] = Field(SUFFIXES, min_length=1)
+    licence: str = "unknown"
+
+    @field_validator("suffixes")
+    @classmethod
+    def known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [suffix for suffix in value if suffix not in SUFFIXES]
+        if unknown:
+            raise ValueError(f"cannot read {', '.join(unknown)}. Accepted: {', '.join(SUFFIXES)}.")
+        return value
+
+
+class Recipe(StageRecipe):
+    """Exactly one of the three sections; `storyworld: {}` is a section with every default."""
+
+    storyworld: StoryWorld | None = None
+    pydocs: PyDocs | None = None
+    files: Files | None = None
+
+    @model_validator(mode="after")
+    def one_source(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            names = ", ".join(type(self).model_fields)
+            found = " and ".join(given) if given else "none"
+            raise ValueError(f"give exactly one of {names}; found {found}. `storyworld: {{}}` takes every default.")
+        return self
+
+    def hashed(self) -> dict[str, Any]:
+        """Without the sections that are absent, so that a new kind of source leaves old artifacts valid."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+STAGE = Stage(
+    name="collect",
+    version=1,
+    recipe=Recipe,
+    verb="pipeline.collect.collect:run",
+    outside="pipeline.collect.outside:identity",
+)

@@ -1,0 +1,212 @@
+"""The verb of `corpus`: raw documents of every source into clean, deduplicated, decontaminated Parquet shards.
+
+Reads the collect artifact. Four passes on datatrove executors: `clean` (read, extract, repair, filter, edit, sign),
+`dedup` (one process: whose copy goes), `deal` (drop copies and leaks, deal into buckets), `order` (each bucket sorted
+into a shard). Writes train/, heldout/, dropped.jsonl, funnel.json, certificates/. A killed run redoes only unfinished
+tasks. Try: `make corpus RECIPE=storyworld`
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from datatrove.pipeline.base import PipelineStep
+
+from pipeline.corpus import (
+    decontaminate,
+    extract,
+    funnel,
+    gibberish,
+    language,
+    near,
+    quality,
+    safety,
+    shuffle,
+    sources,
+)
+from pipeline.corpus.boilerplate import Boilerplate
+from pipeline.corpus.execute import execute
+from pipeline.corpus.passages import Passages
+from pipeline.corpus.privacy import Privacy
+from pipeline.corpus.read import READERS, step_name
+from pipeline.corpus.recipe import STAGE, Recipe
+from pipeline.corpus.repair import Repair
+from pipeline.corpus.step import Ledger
+from pipeline.corpus.truth import planted_recall
+from pipeline.stage import Job, UserError
+
+
+class Books:
+    """Hands out one ledger a step, numbered in the order of the steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+
+    def ledger(self, step: str, kind: type[Ledger] = Ledger) -> Ledger:
+        """The next step's ledger."""
+        self.count += 1
+        return kind(self.folder / f"{self.count:02d}_{step}", step)
+
+
+def workspace(job: Job, found: list[sources.Source]) -> Path:
+    """The folder below resume/ that belongs to this code, recipe, seed, number of tasks and list of files."""
+    identity = [STAGE.version, job.recipe.model_dump(mode="json"), job.seed, [repr(source) for source in found]]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    folder = job.resume / key
+    for name in ("models", "clean", "signatures", "buckets", "dropped"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def check(recipe: Recipe, collect: Path) -> list[Path]:
+    """Refuses what can be refused before any work. Returns the benchmarks' files."""
+    extract.check(recipe.extractor)
+    quality.check(recipe.quality)
+    if recipe.languages is not None:
+        language.check(recipe.languages)
+    paths = decontaminate.benchmarks(collect) if recipe.decontaminate_ngram is not None else []
+    for path in paths:
+        decontaminate.count(path)
+    return paths
+
+
+def train_models(recipe: Recipe, collect: Path, folder: Path, seed: int) -> None:
+    """The gibberish model and the safety classifier, from labelled.jsonl; a mark says that both are written."""
+    share, mark = recipe.quality.gibberish_share, folder / "done"
+    if (recipe.safety is None and share is None) or mark.exists():
+        return
+    rows = safety.read_labelled(collect, recipe.safety.labels if recipe.safety else ())
+    if share is not None:
+        gibberish.train([row.text for row in rows], share, folder / "gibberish.npz")
+    if recipe.safety is not None:
+        safety.train(rows, recipe.safety, folder, seed)
+    mark.touch()
+
+
+def cleaning(recipe: Recipe, found: list[sources.Source], folder: Path) -> list[PipelineStep]:
+    """The steps of the first pass."""
+    books = Books(folder / "dropped")
+    steps: list[PipelineStep] = [
+        READERS[source.kind](source, books.ledger(step_name(source))) for source in found
+    ]  # fmt: skip
+    steps.append(extract.Extract(recipe.extractor, books.ledger("extract")))
+    if recipe.repair:
+        steps.append(Repair())
+    if recipe.languages is not None:
+        steps.append(language.Language(recipe.languages, books.ledger("language")))
+    if recipe.dedup.passages:
+        steps.append(Passages(books.ledger("passages")))
+    steps += quality.filters(recipe.quality, books.ledger)
+    if recipe.quality.gibberish_share is not None:
+        steps.append(gibberish.Gibberish(folder / "models" / "gibberish.npz", books.ledger("gibberish")))
+    if recipe.safety is not None:
+        steps.append(safety.SafetyFilter(folder / "models", recipe.safety.labels, books.ledger("safety")))
+    if recipe.boilerplate:
+        steps.append(Boilerplate(books.ledger("boilerplate")))
+    if recipe.privacy:
+        steps.append(Privacy(recipe.privacy, books.ledger("privacy")))
+    steps.append(near.Signatures(folder / "signatures"))
+    steps.append(shuffle.writer(folder / "clean", "${rank}.parquet", final=False))
+    return steps
+
+
+def find_copies(recipe: Recipe, folder: Path) -> float:
+    """Writes removals.npz; returns the seconds that took."""
+    started, path = time.monotonic(), folder / "removals.npz"
+    if not path.exists():
+        gone = near.removals(folder / "signatures", folder / "clean", recipe.dedup.exact, recipe.dedup.near)
+        near.write_removals(gone, folder / "removals.tmp.npz")
+        (folder / "removals.tmp.npz").replace(path)
+    return time.monotonic() - started
+
+
+def dealing(recipe: Recipe, benchmarks: list[Path], folder: Path, seed: int) -> list[PipelineStep]:
+    """The steps of the third pass."""
+    books = Books(folder / "dropped")
+    books.count = 50  # after every step of the first pass
+    steps: list[PipelineStep] = [shuffle.reader(folder / "clean")]
+    steps.append(near.DropCopies(folder / "removals.npz", books.ledger("dedup")))
+    if benchmarks and recipe.decontaminate_ngram is not None:
+        ledger = books.ledger("decontaminate", decontaminate.MatchLedger)
+        steps.append(decontaminate.Decontaminate(tuple(benchmarks), recipe.decontaminate_ngram, ledger))
+    # Counted before copies go: the exact number of shards matters less than that it is known now.
+    shards = max(1, -(-documents(folder / "clean") // recipe.shard_documents))
+    steps.append(shuffle.Deal(seed, recipe.heldout_share, shards))
+    steps.append(shuffle.writer(folder / "buckets", "${bucket}/${rank}.parquet", final=False))
+    return steps
+
+
+def documents(folder: Path) -> int:
+    """How many rows the Parquet files below a folder hold."""
+    return sum(pq.read_metadata(path).num_rows for path in folder.rglob("*.parquet"))
+
+
+def some_kept(kept: Path, folder: Path, out: Path) -> None:
+    """Raises UserError, saying why, where no document is left."""
+    if not documents(kept):
+        _, dropped, lost = funnel.write_dropped(folder / "dropped", out / "dropped.jsonl")
+        reasons = ", ".join(f"{reason} {n}" for reason, n in (dropped + lost).most_common())
+        raise UserError(f"corpus: not one document was kept ({reasons}). Loosen corpus.yaml, or mend the sources.")
+
+
+def order(recipe: Recipe, folder: Path, out: Path, seed: int) -> None:
+    """The fourth pass. It is cheap and writes outside resume/, so it is always done whole."""
+    shutil.rmtree(folder / "order", ignore_errors=True)
+    buckets = tuple(sorted(path.name for path in (folder / "buckets").iterdir()))
+    steps = [shuffle.Gather(folder / "buckets", buckets, seed), shuffle.writer(out, "${shard}.parquet", final=True)]
+    execute(steps, folder / "order", min(recipe.tasks, len(buckets)), recipe.workers, "corpus: shards")
+
+
+def books_balance(entries: list[dict[str, Any]], kept: int, dropped: Counter[str], lost: Counter[str]) -> int:
+    """The number of documents read. Asserts that every one of them is kept, dropped for a reason, or lost."""
+    read = sum(entry["counts"]["read"] for entry in entries)
+    assert read == kept + dropped.total() + lost.total(), (
+        f"corpus: {read} documents read, but {kept} kept + {dropped.total()} dropped {dict(dropped)} + "
+        f"{lost.total()} lost {dict(lost)}"
+    )
+    return read
+
+
+def run(job: Job) -> dict[str, float]:
+    """Builds the corpus and returns its metrics."""
+    recipe: Recipe = job.recipe
+    collect = job.needs("collect")
+    found = sources.load(collect / "raw")
+    benchmarks = check(recipe, collect)
+    folder = workspace(job, found)
+    train_models(recipe, collect, folder / "models", job.seed)
+    execute(cleaning(recipe, found, folder), folder / "clean.log", recipe.tasks, recipe.workers, "corpus: clean")
+    some_kept(folder / "clean", folder, job.out)
+    dedup_seconds = find_copies(recipe, folder)
+    steps = dealing(recipe, benchmarks, folder, job.seed)
+    execute(steps, folder / "deal.log", recipe.tasks, recipe.workers, "corpus: dedup")
+    some_kept(folder / "buckets", folder, job.out)
+    by_step, dropped, lost = funnel.write_dropped(folder / "dropped", job.out / "dropped.jsonl")
+    entries = funnel.merge(folder / "clean.log") + funnel.merge(folder / "deal.log")
+    order(recipe, folder, job.out, job.seed)
+    kept = documents(job.out / "train") + documents(job.out / "heldout")
+    read = books_balance(entries, kept, dropped, lost)
+    entries[-1]["counts"]["kept"] = kept
+    for entry in entries:
+        entry["seconds"] += dedup_seconds if entry["step"] == "dedup" else 0.0
+    text = json.dumps(funnel.rows(entries, by_step), indent=1, ensure_ascii=False)
+    (job.out / "funnel.json").write_text(text + "\n", encoding="utf-8")
+    if recipe.decontaminate_ngram is not None:
+        matches = [row for row in funnel.ledger_rows(folder / "dropped") if "match" in row]
+        decontaminate.certify(benchmarks, recipe.decontaminate_ngram, matches, job.out)
+    return {
+        "documents_read": read,
+        "documents_kept": kept,
+        "documents_heldout": documents(job.out / "heldout"),
+        "documents_lost": lost.total(),
+        "bytes_kept": sum(entry["counts"]["bytes"] for entry in funnel.merge(folder / "order")),
+        **{f"dropped_{reason}": n for reason, n in sorted(dropped.items())},
+        **{f"lost_{reason}": n for reason, n in sorted(lost.items())},
+        **planted_recall(collect / "truth.jsonl", job.out),
+    }

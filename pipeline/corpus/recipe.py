@@ -1,0 +1,88 @@
+"""The recipe of `corpus`: which cleaning steps run, in which strength.
+
+A step that is null (or false, or empty) is left out. The sections under `quality` take the arguments of datatrove's
+filters under that library's own names.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.stage import Section, Stage, StageRecipe
+
+PRIVACY_TYPES = ("email", "phone")
+
+
+class Quality(Section):
+    """Quality heuristics. Each null leaves that filter out; {} takes it with datatrove's own thresholds."""
+
+    gopher_quality: dict[str, Any] | None = None
+    gopher_repetition: dict[str, Any] | None = None
+    c4: dict[str, Any] | None = None
+    fineweb: dict[str, Any] | None = None
+    # A document is gibberish when its spelling is less likely than in all but this share of labelled text; needs
+    # collect's labelled.jsonl.
+    gibberish_share: float | None = Field(default=None, gt=0, lt=0.1)
+
+
+class Safety(Section):
+    """The classifier trained on collect's labelled.jsonl. Documents with one of `labels` are dropped."""
+
+    labels: tuple[str, ...] = ("spam", "abuse")
+    # The share of labelled clean documents (held out of training) that may score above the threshold.
+    clean_share: float = Field(default=0.005, gt=0, lt=0.1)
+
+
+class Dedup(Section):
+    """Deduplication. near: Jaccard similarity of word 5-grams from which two documents are near-copies."""
+
+    exact: bool = True
+    near: float | None = Field(default=0.7, ge=0.3, le=1)
+    passages: bool = True
+
+
+class Recipe(StageRecipe):
+    """The keys of corpus.yaml."""
+
+    # The order of documents and what is kept do not depend on how the work was shared out.
+    unhashed: ClassVar[frozenset[str]] = frozenset({"tasks", "workers"})
+
+    tasks: int = Field(default=4, ge=1)
+    workers: int = Field(default=2, ge=1)
+    extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
+    repair: bool = True
+    languages: tuple[str, ...] | None = ("en",)
+    quality: Quality = Quality()
+    safety: Safety | None = Safety()
+    boilerplate: bool = True
+    privacy: tuple[str, ...] = PRIVACY_TYPES
+    dedup: Dedup = Dedup()
+    decontaminate_ngram: int | None = Field(default=13, ge=4)
+    heldout_share: float = Field(default=0.02, ge=0, lt=0.5)
+    shard_documents: int = Field(default=20_000, ge=1)
+
+    @field_validator("languages")
+    @classmethod
+    def some_language(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """An empty list would drop every document."""
+        if value is not None and not value:
+            raise ValueError("an empty list would drop every document; name ISO 639-1 codes, or null for no check")
+        return value
+
+    @field_validator("privacy")
+    @classmethod
+    def known_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Only types that there is a pattern for."""
+        if unknown := sorted(set(value) - set(PRIVACY_TYPES)):
+            raise ValueError(f"unknown {', '.join(unknown)}; accepted: {', '.join(PRIVACY_TYPES)}")
+        return value
+
+    @model_validator(mode="after")
+    def workers_have_tasks(self) -> "Recipe":
+        """A worker without a task would idle."""
+        if self.workers > self.tasks:
+            raise ValueError(f"workers {self.workers} > tasks {self.tasks}: raise tasks, or lower workers")
+        return self
+
+
+STAGE = Stage(name="corpus", version=1, recipe=Recipe, verb="pipeline.corpus.build:run", reads=("collect",))

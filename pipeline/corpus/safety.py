@@ -1,0 +1,136 @@
+"""Safety: a fastText classifier for spam and abuse, trained at the start of the stage on collect's labelled.jsonl.
+
+Character n-grams let it recognise words that it never saw, by their parts and their company. The
+threshold is set on labelled documents that the training did not see.
+"""
+
+import json
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import fasttext
+import numpy as np
+from datatrove.data import Document
+
+from pipeline.corpus import train_classifier
+from pipeline.corpus.recipe import Safety
+from pipeline.corpus.step import Ledger, Step
+from pipeline.corpus.words import sentences
+from pipeline.stage import UserError
+
+NOT_WORDS = re.compile(r"[^\w'’!?$%€£@.]+")  # noqa: RUF001
+WINDOW = 2  # sentences judged together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """One row of labelled.jsonl."""
+
+    text: str
+    label: str
+
+
+def read_labelled(collect: Path, labels: Sequence[str]) -> list[Labelled]:
+    """The labelled documents. Raises UserError where the file or one of `labels` or "clean" is missing."""
+    path = collect / "labelled.jsonl"
+    if not path.is_file():
+        raise UserError(
+            f"corpus.yaml: safety and quality.gibberish_share learn from {path}, and this source has none. "
+            f"Set both to null, or let collect write labelled documents."
+        )
+    with path.open(encoding="utf-8") as file:
+        rows = [Labelled(text=row["text"], label=row["label"]) for row in map(json.loads, file)]
+    found = {row.label for row in rows}
+    if missing := [label for label in ("clean", *labels) if label not in found]:
+        raise UserError(
+            f"{path}: no document is labelled {', '.join(missing)}; labels found: {', '.join(sorted(found))}."
+        )
+    return rows
+
+
+def line(text: str) -> str:
+    """The text as fastText wants it: one line, lower case, marks apart from words."""
+    return re.sub(r"([!?$%€£@.])", r" \1 ", NOT_WORDS.sub(" ", text.casefold())).strip()
+
+
+def windows(text: str) -> list[str]:
+    """The whole text, and every run of WINDOW sentences: a bad line must not drown in a long document."""
+    pieces = [piece for piece in map(line, sentences(text)) if piece]
+    runs = [" ".join(pieces[i : i + WINDOW]) for i in range(max(1, len(pieces) - WINDOW + 1))]
+    return [" ".join(pieces), *runs] if len(runs) > 1 else runs
+
+
+def fit(rows: Sequence[Labelled], path: Path, seed: int) -> Any:
+    """A fastText classifier of these rows, written to `path`.
+
+    Clean documents are also shown window by window, or every short text would look unlike "clean".
+    """
+    lines = [f"__label__{row.label} {line(row.text)}" for row in rows]
+    lines += [f"__label__clean {part}" for row in rows if row.label == "clean" for part in windows(row.text)[1:]]
+    random.Random(f"{seed}/safety").shuffle(lines)
+    listing = path.with_suffix(".txt")
+    listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    train_classifier.train(listing, path, seed)
+    listing.unlink()
+    return fasttext.load_model(str(path))
+
+
+def scores(model: Any, text: str, labels: Sequence[str]) -> tuple[float, str]:
+    """(the highest probability that a window is of any of `labels`, the likeliest of them for the whole text)."""
+    parts = [part for part in windows(text) if part]
+    if not parts:
+        return 0.0, labels[0]
+    found, probabilities = model.predict(parts, k=-1)
+    tables = [
+        {name.removeprefix("__label__"): float(value) for name, value in zip(names, values, strict=True)}
+        for names, values in zip(found, probabilities, strict=True)
+    ]
+    bad = max(sum(table.get(label, 0.0) for label in labels) for table in tables)
+    return min(bad, 1.0), max(labels, key=lambda label: tables[0].get(label, 0.0))
+
+
+def train(rows: Sequence[Labelled], recipe: Safety, folder: Path, seed: int) -> None:
+    """Writes `safety.bin` and `safety.json` (the threshold) into `folder`.
+
+    The threshold is what all but `clean_share` of the clean documents stay below, each scored by a model that was
+    trained on the other half, and at least one half.
+    """
+    halves = rows[::2], rows[1::2]
+    clean: list[float] = []
+    for training, other in (halves, halves[::-1]):
+        model = fit(training, folder / "half.bin", seed)
+        clean += [scores(model, row.text, recipe.labels)[0] for row in other if row.label == "clean"]
+    threshold = max(0.5, float(np.quantile(clean, 1 - recipe.clean_share)))
+    (folder / "half.bin").unlink()
+    fit(rows, folder / "safety.bin", seed)
+    (folder / "safety.json").write_text(json.dumps(threshold), encoding="utf-8")
+
+
+@cache
+def load(folder: Path) -> tuple[Any, float]:
+    """Classifier and threshold, loaded once a process."""
+    threshold = json.loads((folder / "safety.json").read_text(encoding="utf-8"))
+    return fasttext.load_model(str(folder / "safety.bin")), threshold
+
+
+class SafetyFilter(Step):
+    """Drops documents in which a window is more likely bad than clean text ever is."""
+
+    name = "safety"
+
+    def __init__(self, folder: Path, labels: tuple[str, ...], ledger: Ledger) -> None:
+        super().__init__(ledger)
+        self.folder = folder
+        self.labels = labels
+
+    def filter(self, doc: Document) -> bool | tuple[bool, str]:
+        """Drops for the likeliest label."""
+        model, threshold = load(self.folder)
+        bad, label = scores(model, doc.text, self.labels)
+        doc.metadata.setdefault("scores", {})["unsafe"] = round(bad, 4)
+        return (False, label) if bad > threshold else True

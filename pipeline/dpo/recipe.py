@@ -1,0 +1,45 @@
+"""What the stage `dpo` may be told: how many pairs, and TRL's own settings (beta and loss_type among them)."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from pipeline.stage import Stage, StageRecipe
+from pipeline.trl_keys import DPOKeys
+
+# Keys of DPOConfig that a setting of this stage leaves without effect, with the reason.
+WITHOUT_EFFECT = {
+    "padding_free": "TRL ignores it for now",
+    "sync_ref_model": "the reference is the SFT model throughout",
+    "ref_model_mixup_alpha": "the reference is the SFT model throughout",
+    "ref_model_sync_steps": "the reference is the SFT model throughout",
+    "precompute_ref_log_probs": "the stage always computes them once, before the first step",
+    "dataset_num_proc": "the stage encodes the pairs by itself",
+}
+
+
+class Recipe(StageRecipe):
+    """The keys of dpo.yaml.
+
+    max_pairs: at most so many training pairs, drawn at random; null takes all.
+    trainer: keys of trl's DPOConfig.
+    """
+
+    max_pairs: int | None = Field(default=None, ge=1)
+    trainer: DPOKeys = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _no_key_without_effect(self) -> Self:
+        for key, reason in WITHOUT_EFFECT.items():
+            if key in self.trainer:
+                raise ValueError(f"trainer.{key} would have no effect: {reason}. Remove it.")
+        return self
+
+
+STAGE = Stage(
+    name="dpo",
+    version=1,
+    recipe=Recipe,
+    verb="pipeline.dpo.train:run",
+    reads=("sft", "preferences"),
+)

@@ -1,0 +1,76 @@
+"""Scores of answers, one number a prompt, and what becomes of them: figures with intervals, and paired differences."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.intervals import bootstrap_mean, paired_difference, proportion
+from pipeline.world.judge import judge
+from pipeline.world.wishes import Wishes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One metric of one model. values: one a prompt or document, their mean is the figure. share: they are 0 or 1."""
+
+    values: list[float]
+    share: bool = False
+
+    def figure(self, seed: int) -> dict[str, float]:
+        """{"value", "low", "high", "n"}: an exact-family interval for a share, a bootstrap for a mean; both 95 %."""
+        n = len(self.values)
+        if self.share:
+            low, high = proportion(round(sum(self.values)), n)
+            return {"value": sum(self.values) / n, "low": low, "high": high, "n": n}
+        value, low, high = bootstrap_mean(self.values, seed)
+        return {"value": value, "low": low, "high": high, "n": n}
+
+
+def length_in_words(text: str) -> float:
+    """Words of an answer, split at white space."""
+    return float(len(text.split()))
+
+
+def well_formed(texts: Sequence[str]) -> Measure:
+    """Whether each text is a story without a defect, whatever was asked."""
+    return Measure(values=[float(judge(text, None).defect_free) for text in texts], share=True)
+
+
+def wishes(texts: Sequence[str], items: Sequence[Mapping[str, Any]]) -> dict[str, Measure]:
+    """The gold judge's opinion of stories written on request: all wishes met, and the mean score."""
+    judged = [judge(text, Wishes.from_dict(item["wishes"])) for text, item in zip(texts, items, strict=True)]
+    return {
+        "wishes_met": Measure(values=[float(j.wishes_met) for j in judged], share=True),
+        "gold": Measure(values=[j.score for j in judged]),
+        "length_mean": Measure(values=[length_in_words(text) for text in texts]),
+    }
+
+
+def rouge_l(texts: Sequence[str], items: Sequence[Mapping[str, Any]]) -> dict[str, Measure]:
+    """ROUGE-L of one-line answers against the references. Every model's answer ends at its first line's end, since one
+    line was asked for and a base model was never taught to stop there."""
+    from pipeline.evaluate.metrics.rouge_l import RougeL  # half a second, and only some recipes need it
+
+    lines = [first_line(text) for text in texts]
+    computed = RougeL(keep_in_memory=True).compute(predictions=lines, references=[item["reference"] for item in items])
+    return {
+        "rouge_l": Measure(values=computed["scores"]),
+        "length_mean": Measure(values=[length_in_words(line) for line in lines]),
+    }
+
+
+def first_line(text: str) -> str:
+    """The first line that holds anything."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def difference(a: Measure, b: Measure, seed: int) -> dict[str, float] | None:
+    """a minus b, {"value", "low", "high", "n"}, paired by prompt or document; None where the two cannot be paired.
+
+    A base's well-formed share is of texts that nobody asked for, so its pairs with another model's answers are of
+    independent draws: the interval then holds too, only without the gain of pairing.
+    """
+    if len(a.values) != len(b.values):
+        return None
+    value, low, high = paired_difference(a.values, b.values, seed)
+    return {"value": value, "low": low, "high": high, "n": len(a.values)}

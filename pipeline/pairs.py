@@ -1,0 +1,108 @@
+"""Preference pairs as token ids: read from JSONL, checked row by row, rendered as the chat template renders them.
+
+Reads `{"id", "prompt": [..], "chosen": [{"role": "assistant", "content"}], "rejected": [..], "source"}`, one a line.
+Both sides of an encoded pair follow the same prompt ids and end with the end-of-turn token, exactly as an answer that
+the model gives in use, so a trainer never has to apply the template itself.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.chat import Message, end_of_turn_id, render_conversation, render_prompt
+from pipeline.stage import UserError
+
+COLUMNS = ("id", "prompt", "chosen", "rejected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPair:
+    """One pair; `chosen_ids` and `rejected_ids` hold the answers alone, without the prompt."""
+
+    id: str
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+
+def read_pairs(path: Path) -> list[dict[str, Any]]:
+    """The rows of a preference file. Raises UserError where it is empty, or a row lacks a column."""
+    rows = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(
+                    f"{path}, line {number}: not JSON ({error.msg}). Each line must be one object."
+                ) from None
+            missing = [column for column in COLUMNS if not isinstance(row, dict) or column not in row]
+            if missing:
+                has = ", ".join(sorted(row)) if isinstance(row, dict) else type(row).__name__
+                raise UserError(f"{path}, line {number}: has no '{missing[0]}'. Its columns are: {has}.")
+            rows.append(row)
+    if not rows:
+        raise UserError(f"{path}: holds no pair. Give the preferences stage more prompts, or a smaller margin.")
+    return rows
+
+
+def encode_pairs(
+    tokenizer: Any, rows: Sequence[dict[str, Any]], max_length: int, where: str
+) -> tuple[list[EncodedPair], Counter[str]]:
+    """The pairs that can be trained on, and how many were left out for which reason.
+
+    Left out: an empty side, equal sides, and prompt plus answer longer than `max_length` tokens, since cutting an
+    answer would cut off its end. Raises UserError where nothing is left.
+    """
+    kept, dropped = [], Counter[str]()
+    for row in rows:
+        pair = encode_pair(tokenizer, row)
+        longest = len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
+        if min(len(pair.chosen_ids), len(pair.rejected_ids)) <= 1:
+            dropped["empty"] += 1
+        elif pair.chosen_ids == pair.rejected_ids:
+            dropped["equal"] += 1
+        elif longest > max_length:
+            dropped["too_long"] += 1
+        else:
+            kept.append(pair)
+    if not kept:
+        raise UserError(f"{where}: none of its {len(rows)} pairs can be used (left out: {dict(dropped)}).")
+    return kept, dropped
+
+
+def encode_pair(tokenizer: Any, row: dict[str, Any]) -> EncodedPair:
+    """One row's ids. Raises UserError where training and use would see different prompts, or no end of turn."""
+    prompt = render_prompt(tokenizer, row["prompt"])
+    chosen, rejected = (answer_ids(tokenizer, row, side, prompt) for side in ("chosen", "rejected"))
+    return EncodedPair(id=str(row["id"]), prompt_ids=prompt, chosen_ids=chosen, rejected_ids=rejected)
+
+
+def answer_ids(tokenizer: Any, row: dict[str, Any], side: str, prompt: list[int]) -> list[int]:
+    """The ids of one side after the prompt, up to and with its end of turn."""
+    messages: list[Message] = [*row["prompt"], *row[side]]
+    ids, _ = render_conversation(tokenizer, messages)
+    if ids[: len(prompt)] != prompt:
+        raise UserError(
+            f"pair {row['id']}: the chat template renders the prompt in another way when an answer follows, so the "
+            "model would be trained on prompts that it never sees in use. Mend the template's generation prompt."
+        )
+    answer, end = ids[len(prompt) :], end_of_turn_id(tokenizer)
+    if end not in answer:
+        raise UserError(
+            f"pair {row['id']}: the chat template puts no end-of-turn token ({tokenizer.decode([end])}) after the "
+            "answer, so the model would never learn to stop. Put it inside the template's generation block."
+        )
+    # Whatever a template writes after the last end of turn (often a line break) is never generated, so not trained.
+    return answer[: len(answer) - answer[::-1].index(end)]
+
+
+def sample_pairs(pairs: list[EncodedPair], count: int | None, purpose: str) -> list[EncodedPair]:
+    """At most `count` of the pairs, a random choice in random order, which depends on `purpose` alone."""
+    chosen = list(pairs)
+    random.Random(purpose).shuffle(chosen)
+    return chosen[:count]

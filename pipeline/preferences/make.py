@@ -1,0 +1,178 @@
+"""Preference pairs: the SFT model answers the prompts, a judge says which answer is better. `make preferences`
+
+Reads  collect/prompts/preferences.jsonl and sft/model.
+Writes train.jsonl and heldout.jsonl (pairs, split by prompt), gold.jsonl (the scores behind each pair, for measuring
+       only: no training reads it) and dropped.jsonl (a sample of what made no pair, with the reason).
+
+Two judges. "gold" orders several samples of each prompt by the story world's judge; label noise then swaps a share of
+the pairs, a stand-in for people, who disagree about as often as that. Only the order reaches train.jsonl, never the
+score. "reference" needs no judge: the author's own text is chosen and the model's sample rejected.
+"""
+
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pipeline.chat import render_prompt, stop_ids
+from pipeline.generate import generate, window
+from pipeline.intervals import bootstrap_mean
+from pipeline.preferences.pair import Answer, Pair, against_reference, by_gold, swap_labels
+from pipeline.preferences.recipe import Recipe
+from pipeline.stage import Job, UserError
+from pipeline.world.judge import judge
+from pipeline.world.wishes import Wishes
+
+KEPT_SAMPLES = 20  # dropped answers that are kept for reading, for each reason
+
+
+@dataclass
+class Dropped:
+    """What made no pair, counted by reason, with a few examples of each."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, reason: str, prompt_id: str, text: str) -> None:
+        """Counts one answer or pair."""
+        self.counts[reason] += 1
+        if self.counts[reason] <= KEPT_SAMPLES:
+            self.examples.append({"id": prompt_id, "reason": reason, "text": text[:2000]})
+
+
+def run(job: Job) -> dict[str, float]:
+    """Makes the pairs; returns their counts and the mean gold score of the samples."""
+    recipe: Recipe = job.recipe
+    prompts = read_prompts(job.needs("collect") / "prompts" / "preferences.jsonl", recipe)
+    prompts = sorted(prompts, key=lambda p: p["id"])
+    random.Random(f"{job.seed}/preferences/prompts").shuffle(prompts)
+    prompts = prompts[: recipe.max_prompts]
+    dropped = Dropped()
+    num_samples = recipe.gold.samples_per_prompt if recipe.gold else 1
+    answers = answer_prompts(prompts, job.needs("sft") / "model", num_samples, recipe, job.seed, dropped)
+    pairs, metrics = judged(prompts, answers, recipe, job.seed, dropped)
+    heldout_ids = {prompt["id"] for prompt in prompts[: round(recipe.heldout * len(prompts))]}
+    heldout = [pair for pair in pairs if pair.prompt_id in heldout_ids]
+    train = [pair for pair in pairs if pair.prompt_id not in heldout_ids]
+    if not heldout or not train:
+        raise UserError(
+            f"preferences: {len(train)} pairs to train on and {len(heldout)} held out, from {len(prompts)} prompts; "
+            f"left out: {dict(dropped.counts)}. Give more prompts, or lower gold.margin."
+        )
+    write_jsonl(job.out / "train.jsonl", [pair.row(recipe.judge) for pair in train])
+    write_jsonl(job.out / "heldout.jsonl", [pair.row(recipe.judge) for pair in heldout])
+    if recipe.gold:
+        write_jsonl(job.out / "gold.jsonl", [pair.gold_row() for pair in pairs])
+    write_jsonl(job.out / "dropped.jsonl", dropped.examples)
+    return {
+        "prompts": len(prompts),
+        "samples": len(prompts) * num_samples,
+        "pairs_train": len(train),
+        "pairs_heldout": len(heldout),
+        **{f"dropped_{reason}": count for reason, count in sorted(dropped.counts.items())},
+        **metrics,
+    }
+
+
+def read_prompts(path: Path, recipe: Recipe) -> list[dict[str, Any]]:
+    """The prompts, each with what the judge needs. Raises UserError where that is missing."""
+    if not path.is_file():
+        raise UserError(f"preferences: {path} is not there: the source of this recipe's collect has no prompts.")
+    prompts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    needed = "wishes" if recipe.judge == "gold" else "reference"
+    for prompt in prompts:
+        if prompt.get(needed) is None:
+            raise UserError(f"{path}: prompt {prompt.get('id')} has no '{needed}', which judge: {recipe.judge} needs.")
+    if len(prompts) < 2:
+        raise UserError(
+            f"{path}: holds {len(prompts)} prompts; at least two are needed, one for each side of the split."
+        )
+    return prompts
+
+
+def answer_prompts(
+    prompts: list[dict[str, Any]], model_path: Path, num_samples: int, recipe: Recipe, seed: int, dropped: Dropped
+) -> list[list[str]]:
+    """For each prompt its finished, non-empty, distinct answers as texts, in the order in which they were drawn."""
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32, use_safetensors=True).eval()
+    rendered = [render_prompt(tokenizer, prompt["prompt"]) for prompt in prompts]
+    limit = window(model)
+    fitting = [index for index, ids in enumerate(rendered) if limit is None or len(ids) < limit]
+    stops = stop_ids(tokenizer)
+    drawn = generate(
+        model,
+        tokenizer,
+        [rendered[index] for index in fitting for _ in range(num_samples)],
+        max_new_tokens=recipe.max_new_tokens,
+        temperature=recipe.temperature,
+        top_p=recipe.top_p,
+        seed=seed,
+        batch_size=recipe.batch_size,
+        stop_ids=stops,
+    )
+    samples = {index: drawn[place * num_samples : (place + 1) * num_samples] for place, index in enumerate(fitting)}
+    answers: list[list[str]] = []
+    for index, prompt in enumerate(prompts):
+        if index not in samples:
+            dropped.add("prompt_too_long", prompt["id"], prompt["prompt"][-1]["content"])
+        texts: list[str] = []
+        for ids in samples.get(index, []):
+            text = tokenizer.decode(ids, skip_special_tokens=True).strip()
+            if not ids or ids[-1] not in stops:
+                dropped.add("unfinished", prompt["id"], text)  # cut off by the limit: nothing that could be preferred
+            elif not text:
+                dropped.add("empty", prompt["id"], text)
+            elif text in texts:
+                dropped.add("equal", prompt["id"], text)
+            else:
+                texts.append(text)
+        answers.append(texts)
+    return answers
+
+
+def judged(
+    prompts: list[dict[str, Any]], answers: list[list[str]], recipe: Recipe, seed: int, dropped: Dropped
+) -> tuple[list[Pair], dict[str, float]]:
+    """The labelled pairs of all prompts, and the metrics that only the judge at work knows."""
+    pairs: list[Pair] = []
+    if recipe.gold is None:
+        for prompt, texts in zip(prompts, answers, strict=True):
+            reference = prompt["reference"].strip()
+            for text in texts:
+                if text == reference or not reference:
+                    dropped.add("equal" if reference else "empty_reference", prompt["id"], text)
+                else:
+                    pairs.append(against_reference(prompt, text))
+        return pairs, {}
+    scores: list[float] = []
+    for prompt, texts in zip(prompts, answers, strict=True):
+        wishes = Wishes.from_dict(prompt["wishes"])
+        scored = [Answer(text=text, gold=judge(text, wishes).score) for text in texts]
+        scores += [answer.gold for answer in scored]
+        made = by_gold(prompt, scored, recipe.gold, random.Random(f"{seed}/preferences/pairs/{prompt['id']}"))
+        if not made:
+            dropped.add("no_difference", prompt["id"], texts[0] if texts else "")
+        pairs += made
+    labelled = swap_labels(pairs, recipe.gold.label_noise, random.Random(f"{seed}/preferences/noise"))
+    if not scores:
+        return labelled, {}
+    mean, low, high = bootstrap_mean(scores, seed)
+    swapped = sum(pair.chosen.gold < pair.rejected.gold for pair in labelled)
+    return labelled, {
+        "gold": mean,
+        "gold_low": low,
+        "gold_high": high,
+        "gold_n": len(scores),
+        "labels_swapped": swapped,
+    }
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One object a line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

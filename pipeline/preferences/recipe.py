@@ -1,0 +1,73 @@
+"""The recipe of `preferences`: how pairs of answers are made and who judges them."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.stage import Section, Stage, StageRecipe
+
+
+class Gold(Section):
+    """What only the gold judge makes use of, since it alone compares several samples by a score.
+
+    samples_per_prompt: answers drawn for each prompt.
+    pairs_per_prompt: at most so many pairs of one prompt's answers, drawn among those further apart than `margin`.
+    margin: least difference of gold scores for two answers to make a pair.
+    label_noise: share of pairs whose labels are swapped, a stand-in for people who disagree.
+    """
+
+    samples_per_prompt: int = Field(default=4, ge=2, le=64)
+    pairs_per_prompt: int = Field(default=3, ge=1)
+    margin: float = Field(default=0.05, ge=0.0, le=1.0)
+    label_noise: float = Field(default=0.1, ge=0.0, lt=0.5)
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        possible = self.samples_per_prompt * (self.samples_per_prompt - 1) // 2
+        if self.pairs_per_prompt > possible:
+            raise ValueError(
+                f"pairs_per_prompt: {self.pairs_per_prompt} pairs cannot be made of {self.samples_per_prompt} "
+                f"samples, {possible} at most. Lower it, or raise samples_per_prompt."
+            )
+        return self
+
+
+class Recipe(StageRecipe):
+    """The keys of preferences.yaml.
+
+    judge: "gold" (the story world's judge orders the model's own samples) or "reference" (the author's text is chosen,
+        the model's own sample rejected).
+    gold: the gold judge's keys; belongs to judge: gold alone.
+    max_prompts: how many of the collected prompts are used; null for all.
+    temperature, top_p, max_new_tokens, batch_size: how answers are drawn.
+    heldout: share of the prompts whose pairs no training sees.
+    """
+
+    judge: Literal["gold", "reference"]
+    gold: Gold | None = None
+    max_prompts: int | None = Field(default=None, ge=2)
+    temperature: float = Field(default=1.0, gt=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    max_new_tokens: int = Field(default=200, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    heldout: float = Field(default=0.2, gt=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _section_of_the_judge(self) -> Self:
+        if self.judge == "gold" and self.gold is None:
+            raise ValueError("judge: gold needs the section 'gold' (samples_per_prompt, pairs_per_prompt, ...).")
+        if self.judge == "reference" and self.gold is not None:
+            raise ValueError(
+                "the section 'gold' is without effect under judge: reference, which sets the author's text against "
+                "one sample of the model. Take it out, or set judge: gold."
+            )
+        return self
+
+
+STAGE = Stage(
+    name="preferences",
+    version=1,
+    recipe=Recipe,
+    verb="pipeline.preferences.make:run",
+    reads=("collect", "sft"),
+)

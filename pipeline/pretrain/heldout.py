@@ -1,0 +1,48 @@
+"""The held-out measure: bits per byte of text, which does not depend on the tokenizer: any two models compare."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+
+from pipeline.intervals import bootstrap_mean
+from pipeline.store import IGNORE, Rows
+
+BATCH = 16  # rows scored at once
+
+
+def score(model: torch.nn.Module, rows: Rows, accelerator: Accelerator, limit: int | None = None) -> np.ndarray:
+    """Nats and targets of each of the first `limit` rows, (rows, 2) in the rows' order on every process."""
+    count = len(rows) if limit is None else min(limit, len(rows))
+    sums = torch.zeros(count, 2, dtype=torch.float64, device=accelerator.device)
+    model.eval()
+    with torch.inference_mode():
+        for first in range(accelerator.process_index * BATCH, count, accelerator.num_processes * BATCH):
+            chosen = range(first, min(first + BATCH, count))
+            ids, targets = (torch.from_numpy(array).to(accelerator.device) for array in rows.batch(chosen))
+            with accelerator.autocast():
+                logits = model(input_ids=ids, use_cache=False).logits  # (B, T, V)
+            nats = F.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
+            sums[first : first + len(chosen), 0] = nats.double().sum(dim=1)
+            sums[first : first + len(chosen), 1] = (targets != IGNORE).sum(dim=1)
+    model.train()
+    # Every process scored other rows and left zeros in the rest.
+    return accelerator.reduce(sums, reduction="sum").cpu().numpy()
+
+
+def bits_per_byte(scores: np.ndarray, rows: Rows) -> float:
+    """Bits per byte of the scored rows; of a part of the split, with the whole split's bytes per token."""
+    nats, tokens = scores.sum(axis=0)
+    return float(nats / tokens / math.log(2) * len(rows.split.tokens) / rows.split.text_bytes)
+
+
+def interval(scores: np.ndarray, rows: Rows, seed: int) -> tuple[float, float]:
+    """The 95 % interval of bits per byte over rows."""
+    nats, tokens = scores.T
+    ratio = nats.sum() / tokens.sum()
+    # A quotient of sums is, to first order, the mean of these values (Cochran, Sampling Techniques, 6.3).
+    _, low, high = bootstrap_mean(ratio + (nats - ratio * tokens) / tokens.mean(), seed)
+    scale = len(rows.split.tokens) / rows.split.text_bytes / math.log(2)
+    return low * scale, high * scale

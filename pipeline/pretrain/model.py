@@ -1,0 +1,79 @@
+"""The model of a recipe: built from `model:` and the tokenizer, and saved so that transformers alone loads it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.chat import stop_ids
+from pipeline.pretrain.fields import check_against, installed
+from pipeline.stage import UserError
+
+
+def build(section: dict[str, Any], tokenizer: PreTrainedTokenizerBase, context: int, seed: int) -> PreTrainedModel:
+    """A freshly initialised model in float32. Raises UserError for a config that does not stand or does not fit."""
+    fields = {"vocab_size": len(tokenizer), **section}
+    model_type = fields.pop("model_type")
+    try:
+        names = installed(model_type)
+        check_against(fields, model_type, names)
+        config = AutoConfig.for_model(
+            model_type,
+            # Models without learned or rotary limits have no such field.
+            **({"max_position_embeddings": context} if _lacks_positions(fields, names) else {}),
+            **fields,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        raise UserError(f"pretrain.yaml, model: {error}") from None
+    if config.vocab_size < len(tokenizer):
+        raise UserError(
+            f"pretrain.yaml, model: vocab_size = {config.vocab_size} is smaller than the tokenizer's "
+            f"{len(tokenizer)}. Leave it out, or give at least that many."
+        )
+    positions = getattr(config, "max_position_embeddings", context)
+    if positions < context:
+        raise UserError(f"pretrain.yaml: context = {context} is longer than the model's {positions} positions.")
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def _lacks_positions(fields: dict[str, Any], names: list[str]) -> bool:
+    return "max_position_embeddings" in names and not {"max_position_embeddings", "n_positions"} & set(fields)
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes weights, config, generation config and tokenizer, then loads them again and compares.
+
+    Sampling stops at the end of a document and at the end of a chat's turn, so that the base model and what is trained
+    from it stop where they should with plain `generate`.
+    """
+    context = getattr(model.config, "max_position_embeddings", None)
+    model.generation_config = GenerationConfig(eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    model.config.use_cache = True
+    model.save_pretrained(folder)
+    if context is not None:
+        tokenizer.model_max_length = context
+    tokenizer.save_pretrained(folder)
+    check_saved(model, folder)
+
+
+def check_saved(model: PreTrainedModel, folder: Path) -> None:
+    """Raises RuntimeError where what was saved is not the model: other parameters or other logits for equal ids."""
+    loaded = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
+    )
+    if loaded.num_parameters() != model.num_parameters():
+        raise RuntimeError(f"{folder}: saved {loaded.num_parameters()} parameters of {model.num_parameters()}")
+    ids = torch.arange(16).remainder(model.config.vocab_size).unsqueeze(0)  # (1, T)
+    model.eval()
+    with torch.inference_mode():
+        expected = model(input_ids=ids.to(model.device), use_cache=False).logits.float().cpu()
+        found = loaded.eval()(input_ids=ids, use_cache=False).logits
+    # Equal on CPU; a GPU sums in another order.
+    if not torch.allclose(expected, found, atol=1e-3, rtol=1e-3):
+        raise RuntimeError(f"{folder}: the saved model's logits differ by {(expected - found).abs().max():.2g}")

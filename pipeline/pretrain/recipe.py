@@ -1,0 +1,77 @@
+"""What pretraining may be told, and what it reads."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline.pretrain.fields import check
+from pipeline.stage import Stage, StageRecipe
+
+SMALL_LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "tie_word_embeddings": True,
+}
+
+
+class Recipe(StageRecipe):
+    """Keys of pretrain.yaml.
+
+    model: model_type and any field of its transformers config; vocabulary and special ids come from the tokenizer.
+    context: tokens a row. packing: "documents" (rows begin where documents begin) or "stream" (anywhere).
+    batch_size: rows an optimiser step, over all processes. micro_batch_size: rows at once in one process; the batch's
+        gradients are accumulated. None: the whole share of a process at once.
+    tokens or steps: the budget. learning_rate: its peak, after warmup_share of the steps; then the schedule down to 0.
+    """
+
+    unhashed: ClassVar[frozenset[str]] = frozenset({"evaluate_every", "checkpoint_every", "log_every"})
+
+    model: Annotated[dict[str, Any], AfterValidator(check)] = SMALL_LLAMA
+    context: int = Field(default=256, ge=8)
+    packing: Literal["documents", "stream"] = "documents"
+    batch_size: int = Field(default=8, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    learning_rate: float = Field(default=5e-3, gt=0)
+    schedule: Literal["cosine", "linear", "wsd"] = "cosine"
+    warmup_share: float = Field(default=0.05, ge=0, le=1)
+    weight_decay: float = Field(default=0.1, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    evaluate_every: int = Field(default=200, ge=1)
+    checkpoint_every: int = Field(default=200, ge=1)
+    log_every: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def one_budget(self) -> "Recipe":
+        """Exactly one of tokens and steps."""
+        if (self.tokens is None) == (self.steps is None):
+            raise ValueError("give the budget as exactly one of 'tokens' and 'steps'")
+        if self.tokens is not None and self.tokens < self.batch_size * self.context:
+            raise ValueError(
+                f"tokens = {self.tokens} is less than one step: batch_size x context = "
+                f"{self.batch_size * self.context}"
+            )
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        if self.steps is not None:
+            return self.steps
+        assert self.tokens is not None, "one_budget"
+        return self.tokens // (self.batch_size * self.context)
+
+
+STAGE = Stage(
+    name="pretrain",
+    version=1,
+    recipe=Recipe,
+    verb="pipeline.pretrain.train:run",
+    reads=("tokenizer",),
+    distributed=True,
+)

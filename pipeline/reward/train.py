@@ -1,0 +1,130 @@
+"""Reward model: the SFT model with a new head that gives one number, trained on pairs by TRL. `make reward`
+
+Reads  sft/model, preferences/train.jsonl and heldout.jsonl; preferences/gold.jsonl where there is one, after the
+       training, to measure by the true order what was trained on noisy labels.
+Writes model/ (sequence classification with one output, tokenizer), margins.json (held-out histogram), log.jsonl.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer
+from trl import RewardConfig, RewardTrainer
+
+from pipeline.chat import end_of_turn_id
+from pipeline.pairs import EncodedPair, encode_pairs, read_pairs, sample_pairs
+from pipeline.reward.recipe import Recipe
+from pipeline.reward.score import ScoredPair, accuracies, margins, padding_difference, score
+from pipeline.stage import Job, UserError
+from pipeline.trainers import common, train
+
+# Gold scores nearer than this count as equal: which of two such answers is better is not a fair question.
+GOLD_DIFFERENCE = 0.1
+NUM_PADDING_PROBES = 8
+
+
+def run(job: Job) -> dict[str, float]:
+    """Trains and measures the reward model."""
+    recipe: Recipe = job.recipe
+    start, source = time.monotonic(), job.needs("preferences")
+    model_path = job.needs("sft") / "model"
+    tokenizer = load_tokenizer(model_path)
+    window = AutoConfig.from_pretrained(model_path).max_position_embeddings
+    pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), window, str(source / "train.jsonl"))
+    heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), window, str(source / "heldout.jsonl"))
+    pairs = sample_pairs(pairs, recipe.max_pairs, f"{job.seed}/reward/pairs")
+    trainer = RewardTrainer(
+        model=str(model_path),
+        args=RewardConfig(**{**common(job), "model_init_kwargs": {"use_safetensors": True}, **recipe.trainer}),
+        train_dataset=Dataset.from_list([row(pair) for pair in pairs]),
+        processing_class=tokenizer,
+    )
+    train(trainer, job, "reward")
+    model = trainer.model.eval()
+    model.save_pretrained(job.out / "model")
+    tokenizer.save_pretrained(job.out / "model")
+    return {
+        "pairs": len(pairs),
+        **{f"dropped_{reason}": count for reason, count in sorted(dropped.items())},
+        **measure(model, tokenizer, heldout, source / "gold.jsonl", job),
+        "seconds": time.monotonic() - start,
+    }
+
+
+def load_tokenizer(model_path: Path) -> Any:
+    """The SFT model's tokenizer. Raises UserError where its pad token cannot tell padding from an answer's end."""
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == end_of_turn_id(tokenizer):
+        raise UserError(
+            f"{model_path}: the tokenizer's pad token is {tokenizer.pad_token!r}. The reward is read at the last "
+            "token that is not padding, so it must have a pad token of its own, other than the end of a turn."
+        )
+    return tokenizer
+
+
+def row(pair: EncodedPair) -> dict[str, list[int]]:
+    """The columns of a pair that RewardTrainer takes as it is."""
+    return {"chosen_ids": pair.prompt_ids + pair.chosen_ids, "rejected_ids": pair.prompt_ids + pair.rejected_ids}
+
+
+def measure(
+    model: torch.nn.Module, tokenizer: Any, heldout: Sequence[EncodedPair], gold_file: Path, job: Job
+) -> dict[str, float]:
+    """The held-out figures; writes margins.json."""
+    sequences = [side for pair in heldout for side in row(pair).values()]
+    rewards = score(model, sequences, tokenizer.pad_token_id)
+    labelled = [scored(pair, rewards[2 * i], rewards[2 * i + 1]) for i, pair in enumerate(heldout)]
+    figures = {"accuracy": accuracies(labelled, job.seed)["reward"]}
+    judged, order = labelled, "label"
+    if gold_file.is_file():
+        judged, order = true_order(heldout, rewards, read_gold(gold_file)), "gold"
+        if not judged:
+            raise UserError(f"reward: no held-out pair has gold scores {GOLD_DIFFERENCE} apart; give more prompts.")
+    by_rule = accuracies(judged, job.seed)
+    figures |= {"accuracy_longer": by_rule["longer"], "accuracy_shorter": by_rule["shorter"]}
+    if order == "gold":
+        figures["accuracy_gold"] = by_rule["reward"]
+    histogram = {"order": order, "num_pairs": len(judged), **margins(judged)}
+    (job.out / "margins.json").write_text(json.dumps(histogram), encoding="utf-8")
+    metrics: dict[str, float] = {}
+    for name, (mean, low, high, n) in figures.items():
+        metrics |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}
+    metrics["reward_std"] = float(torch.tensor(rewards).std())
+    metrics["padding_difference"] = padding_difference(model, sequences[:NUM_PADDING_PROBES], tokenizer.pad_token_id)
+    return metrics
+
+
+def scored(pair: EncodedPair, better: float, worse: float) -> ScoredPair:
+    """The pair in its labelled order."""
+    return ScoredPair(
+        prompt=tuple(pair.prompt_ids),
+        better_reward=better,
+        worse_reward=worse,
+        better_length=len(pair.chosen_ids),
+        worse_length=len(pair.rejected_ids),
+    )
+
+
+def true_order(
+    heldout: Sequence[EncodedPair], rewards: Sequence[float], gold: dict[str, tuple[float, float]]
+) -> list[ScoredPair]:
+    """The held-out pairs whose gold scores differ enough, in the order of those scores: label noise undone."""
+    judged = []
+    for index, pair in enumerate(heldout):
+        chosen_gold, rejected_gold = gold[pair.id]
+        if abs(chosen_gold - rejected_gold) < GOLD_DIFFERENCE - 1e-9:
+            continue
+        labelled = scored(pair, rewards[2 * index], rewards[2 * index + 1])
+        judged.append(labelled if chosen_gold > rejected_gold else labelled.swapped())
+    return judged
+
+
+def read_gold(path: Path) -> dict[str, tuple[float, float]]:
+    """For each pair's id the gold scores of its chosen and its rejected side."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {entry["id"]: (entry["chosen_gold"], entry["rejected_gold"]) for entry in rows}

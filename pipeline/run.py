@@ -1,0 +1,300 @@
+"""The driver: makes one stage's artifact, or finds that it is there. `python -m pipeline.run sft --recipe storyworld`
+
+It decides: same fingerprint, skip; an unfinished folder of the same fingerprint, resume; anything else, set the old
+folder aside and build. The work happens in a worker process (`pipeline.worker`); only the driver writes a manifest.
+Exit status: 0 done, 2 the user's mistake (one message), 143 after SIGTERM with a checkpoint, 1 anything else.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline import artifact
+from pipeline.chain import BY_NAME, CHAIN
+from pipeline.launch import Outcome, launch
+from pipeline.machine import describe, provenance
+from pipeline.recipe import Recipe, load, override
+from pipeline.stage import Stage, StageRecipe, UserError, resolve
+
+MINIMUM_FREE = 100 * 2**20  # bytes
+EXPENSIVE = 3600  # seconds; an artifact that cost more is replaced only with REBUILD=1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a stage is to be: its identity and where its inputs lie."""
+
+    stage: Stage
+    recipe: StageRecipe
+    identity: dict[str, Any]
+    inputs: dict[str, Path]
+    folder: Path
+    run: Recipe
+
+    @property
+    def fingerprint(self) -> str:
+        return artifact.fingerprint(self.identity)
+
+
+def stage_inputs(stage: Stage, run: Recipe) -> dict[str, tuple[Recipe, str]]:
+    """For each input's name the recipe that it belongs to and its stage."""
+    inputs = {name: (run, name) for name in stage.reads if run.owner(name)}
+    if stage.beside_base and run.base:
+        for name in stage.reads:
+            if name in run.own and run.base.owner(name):
+                inputs[f"{run.base.name}/{name}"] = (run.base, name)
+    return inputs
+
+
+def folder_of(run: Recipe, stage: str, runs: Path) -> Path:
+    """Where the artifact lies: in the run of the recipe, or of its base where that has the stage's file."""
+    owner = run.owner(stage)
+    assert owner is not None, f"{stage} is left out of {run.name}"
+    return runs / owner.name / stage
+
+
+def plan(
+    name: str,
+    run: Recipe,
+    runs: Path,
+    changed: StageRecipe | None = None,
+    known: dict[tuple[str, str], Plan] | None = None,
+) -> Plan:
+    """Works out a stage's identity from its recipe and, recursively, those of everything that it reads.
+
+    `known` holds the plans worked out so far, since hashing what `collect` reads can take long.
+    """
+    known = {} if known is None else known
+    owner = run.owner(name)
+    assert owner is not None, f"{name} is left out of {run.name}"
+    if (owner.name, name) in known:
+        return known[owner.name, name]
+    stage, recipe = BY_NAME[name], changed or owner.own[name]
+    sources = stage_inputs(stage, owner)
+    prints = {key: plan(source, of, runs, known=known).fingerprint for key, (of, source) in sources.items()}
+    outside = resolve(stage.outside)(recipe) if stage.outside else None
+    known[owner.name, name] = Plan(
+        stage=stage,
+        recipe=recipe,
+        identity=artifact.identity(stage, recipe, owner.seed, prints, outside),
+        inputs={key: folder_of(of, source, runs) for key, (of, source) in sources.items()},
+        folder=runs / owner.name / name,
+        run=owner,
+    )
+    return known[owner.name, name]
+
+
+def check_inputs(todo: Plan) -> None:
+    """Raises UserError where an input is missing, or is not what this recipe would have made."""
+    for name, folder in todo.inputs.items():
+        sealed = artifact.manifest(folder)
+        make = f"`make {name.rpartition('/')[2]} RECIPE={todo.run.name}`"
+        if sealed is None:
+            raise UserError(f"{todo.stage.name}: its input {folder} is missing or unfinished. Run {make} first.")
+        wanted = todo.identity["inputs"][name]
+        if sealed["fingerprint"] != wanted:
+            raise UserError(
+                f"{todo.stage.name}: its input {folder} was made by another recipe (fingerprint "
+                f"{sealed['fingerprint'][:16]}, this recipe's is {wanted[:16]}). Run {make}, or name the right folder."
+            )
+
+
+def check_disk(todo: Plan) -> None:
+    """Raises UserError where so little space is free that the stage cannot end well."""
+    todo.folder.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(todo.folder.parent).free
+    if free < MINIMUM_FREE:
+        raise UserError(
+            f"{todo.folder.parent}: only {free / 2**20:.0f} MB are free there and a stage wants at least "
+            f"{MINIMUM_FREE / 2**20:.0f} MB. Free some (`make gc` lists what was set aside), or name another RUNS=."
+        )
+
+
+def disk_note(todo: Plan) -> str:
+    """What to add to the message about a failed worker when the disk is the likely cause."""
+    free = shutil.disk_usage(todo.folder.parent).free
+    return f". Only {free / 2**20:.0f} MB are free on its disk: free some first" if free < MINIMUM_FREE else ""
+
+
+def difference(old: Any, new: Any, key: str = "") -> list[str]:
+    """The leaves in which two identities differ, one line each."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for part in sorted(old.keys() | new.keys())
+            for line in difference(old.get(part), new.get(part), f"{key}.{part}" if key else part)
+        ]
+    return [] if old == new else [f"  {key}: {str(old)[:60]} -> {str(new)[:60]}"]
+
+
+def make_room(todo: Plan) -> str:
+    """Settles what lies in the stage's folder. Returns "skip", "resume" or "build"."""
+    folder, wanted = todo.folder, todo.fingerprint
+    if folder.is_symlink():
+        folder.unlink()
+    sealed = artifact.manifest(folder)
+    if sealed is not None and sealed["fingerprint"] == wanted:
+        return "skip"
+    if sealed is not None:
+        if sealed["seconds"] > EXPENSIVE and os.environ.get("REBUILD") != "1":
+            lines = "\n".join(difference(sealed["identity"], todo.identity))
+            raise UserError(
+                f"{folder}: took {sealed['seconds'] / 3600:.1f} hours to make, and would be made anew because of\n"
+                f"{lines}\nSay REBUILD=1 to set it aside and go on, or undo the change."
+            )
+        kept = artifact.set_aside(folder, sealed["fingerprint"])
+        say(todo, f"the recipe or an input changed; the old artifact is kept in {kept}")
+    elif artifact.claimed(folder) == wanted:
+        return "resume"
+    elif folder.exists() and any(folder.iterdir()):
+        kept = artifact.set_aside(folder, artifact.claimed(folder) or "unknown")
+        say(todo, f"the unfinished work of another recipe is kept in {kept}")
+    return "skip" if artifact.bring_back(folder, wanted) else "build"
+
+
+def say(todo: Plan, message: str) -> None:
+    """One line on the terminal about this stage."""
+    sys.stderr.write(f"[{todo.run.name}/{todo.stage.name}] {message}\n")
+    sys.stderr.flush()
+
+
+def build(todo: Plan, accel: str | None) -> int:
+    """Makes the artifact unless it is there. Returns the exit status."""
+    with artifact.lock(todo.folder) as descriptor:
+        decision = make_room(todo)
+        if decision == "skip":
+            (todo.folder / artifact.MANIFEST).touch()
+            artifact.sweep(todo.folder)
+            say(todo, "is up to date")
+            return 0
+        check_inputs(todo)
+        check_disk(todo)
+        job = {
+            "stage": todo.stage.name,
+            "run_name": todo.run.name,
+            "fingerprint": todo.fingerprint,
+            "recipe": todo.recipe.model_dump(mode="json"),
+            "inputs": {name: str(folder.resolve()) for name, folder in todo.inputs.items()},
+            "seed": todo.run.seed,
+        }
+        artifact.claim(todo.folder, job)
+        say(todo, "resumes" if decision == "resume" else "starts")
+        started = time.time()
+        outcome = launch(todo.stage, todo.folder, accel, descriptor)
+        if outcome.status != 0:
+            say(todo, f"stopped with status {outcome.status}; the same command goes on from there{disk_note(todo)}")
+            return outcome.status
+        seal(todo, outcome, started)
+    return 0
+
+
+def seal(todo: Plan, outcome: Outcome, started: float) -> None:
+    """Writes the manifest and says what the stage cost."""
+    sealed = artifact.seal(
+        todo.folder,
+        {
+            "stage": todo.stage.name,
+            "run": todo.run.name,
+            "fingerprint": todo.fingerprint,
+            "identity": todo.identity,
+            "recipe": todo.recipe.model_dump(mode="json"),
+            "inputs": {
+                name: {"folder": os.path.relpath(folder, todo.folder), "fingerprint": todo.identity["inputs"][name]}
+                for name, folder in todo.inputs.items()
+            },
+            "metrics": outcome.metrics,
+            "seeds": {"run": todo.run.seed},
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "seconds": round(outcome.seconds, 3),
+            "cpu_seconds": round(outcome.cpu_seconds, 3),
+            "peak_memory_bytes": outcome.peak_memory_bytes,
+            "load": outcome.load,
+            "processes": outcome.processes,
+            "hardware": describe(),
+            **provenance(),
+        },
+    )
+    say(
+        todo,
+        f"done in {sealed['seconds']:.1f} s ({sealed['cpu_seconds']:.0f} CPU-s, load {sealed['load']:.1f}, "
+        f"peak {sealed['peak_memory_bytes'] / 2**20:.0f} MB)",
+    )
+
+
+def link(run: Recipe, name: str, runs: Path) -> None:
+    """Lets an inherited stage be found under this run too, by a relative link to the base's artifact."""
+    target, place = folder_of(run, name, runs), runs / run.name / name
+    if place == target:
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_symlink():
+        place.unlink()
+    elif place.exists():
+        found = artifact.manifest(place)
+        artifact.set_aside(place, found["fingerprint"] if found else "unknown")
+    place.symlink_to(os.path.relpath(target, place.parent), target_is_directory=True)
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.run", description=__doc__.splitlines()[0])
+    parser.add_argument("stage", choices=list(BY_NAME))
+    parser.add_argument("--recipe", default="storyworld", help="a folder under recipes/, or a path")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are written")
+    parser.add_argument("--accel", help="a file under accelerate_configs/; default: picked for the machine")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key; needs --out")
+    parser.add_argument("--input", action="append", default=[], metavar="STAGE=FOLDER", help="take an input from here")
+    parser.add_argument("--out", type=Path, help="write the artifact here instead of into the run")
+    parser.add_argument("--if-any", action="store_true", help="do nothing where the recipe leaves the stage out")
+    return parser.parse_args(argv)
+
+
+def named_inputs(todo: Plan, given: list[str]) -> dict[str, Path]:
+    """The plan's inputs with those that were named by hand."""
+    inputs = dict(todo.inputs)
+    for text in given:
+        name, _, folder = text.partition("=")
+        if name not in inputs:
+            raise UserError(f"--input {text}: {todo.stage.name} reads {', '.join(inputs) or 'nothing'}, not '{name}'.")
+        inputs[name] = Path(folder)
+    return inputs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    args = arguments(argv)
+    try:
+        run = load(args.recipe, CHAIN)
+        owner = run.owner(args.stage)
+        if owner is None:
+            message = f"{run.name} leaves '{args.stage}' out: {run.folder} has no {args.stage}.yaml."
+            if not args.if_any:
+                raise UserError(f"{message} Copy recipes/storyworld/{args.stage}.yaml there and edit it.")
+            sys.stderr.write(f"[{run.name}/{args.stage}] left out: the recipe has no {args.stage}.yaml\n")
+            return 0
+        if args.set and not args.out:
+            raise UserError("--set changes the result, so it needs --out FOLDER. For a lasting change write a recipe.")
+        changed = override(owner.own[args.stage], args.set, args.stage) if args.set else None
+        todo = plan(args.stage, run, args.runs, changed)
+        todo = replace(todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder)
+        status = build(todo, args.accel)
+        if status == 0 and not args.out:
+            link(run, args.stage, args.runs)
+        return status
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        # A full disk or an unwritable folder: no traceback helps; what is half-written has no manifest.
+        sys.stderr.write(f"error: {error.strerror or error}: {error.filename or args.runs}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Commands over a finished run: `python -m pipeline.runs verify|summary|gc --recipe storyworld`
+
+verify recomputes every sha256 and fingerprint; summary prints what each stage cost and the evaluation; gc lists the
+folders that were set aside, and removes them with --yes.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import artifact
+from pipeline.chain import CHAIN
+from pipeline.stage import UserError
+
+
+def artifacts(run: Path) -> dict[str, Path]:
+    """The folders of a run's stages that are there, finished or not, in the order of the chain."""
+    return {stage.name: run / stage.name for stage in CHAIN if (run / stage.name).is_dir()}
+
+
+def verify(run: Path) -> list[str]:
+    """Everything in which a run differs from its manifests: files, fingerprints, links between artifacts."""
+    problems = []
+    for name, folder in artifacts(run).items():
+        problems += artifact.verify(folder)
+        sealed = artifact.manifest(folder)
+        if sealed is None:
+            continue
+        if artifact.fingerprint(sealed["identity"]) != sealed["fingerprint"]:
+            problems.append(f"{folder / artifact.MANIFEST}: its fingerprint is not that of its identity")
+        if sealed["identity"]["stage"] != name:
+            problems.append(
+                f"{folder / artifact.MANIFEST}: is the manifest of the stage {sealed['identity']['stage']}"
+            )
+        for key, link in sealed["inputs"].items():
+            source = (folder.resolve() / link["folder"]).resolve()
+            found = artifact.manifest(source) if source.is_dir() else None
+            if found is None:
+                problems.append(f"{folder}: its input {key} is no longer at {source}")
+            elif (
+                found["fingerprint"] != link["fingerprint"] or sealed["identity"]["inputs"][key] != link["fingerprint"]
+            ):
+                problems.append(
+                    f"{folder}: its input {key} at {source} is another artifact than the one it was made from"
+                )
+    return problems
+
+
+def _rows(sealed: dict[str, dict[str, Any]]) -> list[str]:
+    lines = [f"{'stage':<12} {'seconds':>8} {'CPU-s':>8} {'load':>5} {'peak MB':>8}"]
+    for name, one in sealed.items():
+        lines.append(
+            f"{name:<12} {one['seconds']:>8.1f} {one['cpu_seconds']:>8.1f} {one['load']:>5.1f} "
+            f"{one['peak_memory_bytes'] / 2**20:>8.0f}"
+        )
+    seconds, cpu = (sum(one[key] for one in sealed.values()) for key in ("seconds", "cpu_seconds"))
+    peak = max(one["peak_memory_bytes"] for one in sealed.values())
+    lines.append(f"{'all':<12} {seconds:>8.1f} {cpu:>8.1f} {cpu / max(seconds, 1e-9):>5.1f} {peak / 2**20:>8.0f}")
+    return lines
+
+
+def summary(run: Path) -> str:
+    """The table that ends a run: what each stage cost, what the corpus lost, what the models reach."""
+    sealed = {name: one for name, folder in artifacts(run).items() if (one := artifact.manifest(folder))}
+    if not sealed:
+        raise UserError(f"{run}: no finished stage there. Run `make all RECIPE={run.name}` first.")
+    parts = ["\n".join(_rows(sealed))]
+    table = run / "evaluate" / "table.md"
+    if table.is_file():
+        parts.append(table.read_text(encoding="utf-8").strip())
+    page = run / "report" / "index.html"
+    if page.is_file():
+        parts.append(f"The report: {page}")
+    return "\n\n".join(parts) + "\n"
+
+
+def collect_garbage(runs: Path, yes: bool) -> str:
+    """Lists what was set aside, with sizes; removes it where `yes`."""
+    folders = sorted(path for aside in runs.glob(f"*/{artifact.ASIDE}") for path in aside.iterdir())
+    lines = []
+    for folder in folders:
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        lines.append(f"{size / 2**20:10.1f} MB  {folder}{'  removed' if yes else ''}")
+        if yes:
+            shutil.rmtree(folder)
+    if not lines:
+        return "Nothing was set aside.\n"
+    return "\n".join(lines) + ("\n" if yes else "\nRemove them with: make gc YES=1\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.runs", description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["verify", "summary", "gc"])
+    parser.add_argument("--recipe", default="storyworld")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--yes", action="store_true")
+    args = parser.parse_args(argv)
+    run = args.runs / Path(args.recipe).name
+    try:
+        if args.command == "gc":
+            sys.stdout.write(collect_garbage(args.runs, args.yes))
+            return 0
+        if args.command == "summary":
+            sys.stdout.write(summary(run))
+            return 0
+        if not run.is_dir():
+            raise UserError(f"{run}: no such run. Run `make all RECIPE={run.name}` first.")
+        problems = verify(run)
+        sys.stdout.write(
+            "\n".join(problems or [f"{run}: {len(artifacts(run))} artifacts, every file as sealed"]) + "\n"
+        )
+        return 1 if problems else 0
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

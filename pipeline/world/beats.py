@@ -1,0 +1,157 @@
+"""What stories share: the introduction, the weather, the helper who comes along, the closing sentence.
+
+Slots of facts: {M} the main character with {he} {him} {his} {He} {His}, {kind} {trait}; {T} the thing and {col} its
+colour, {broke} {broken} {mended} in the words that fit the thing; {P} the place, {at} "in the forest", {to} "to the
+forest"; {H} the helper with {hkind} and {hhe} {hhis} {hHe}.
+
+Two rules keep every story readable to the judge. A pronoun always means the character named last before it. The first
+sentence names the main character with the kind; the thing and the place are named in the sentences of the plot.
+"""
+
+PHRASES: dict[str, tuple[str, ...]] = {
+    "habit": (
+        "loved {hobby} and [eating|tasting|munching] {food}",
+        "liked nothing better than {hobby}",
+        "was always {hobby} [or|and] {hobby}",
+        "[collected|gathered|kept|counted] {trinket} and {trinket}",
+        "[hummed|whistled|sang] {song} [all day long|from morning to night|while {hobby}]",
+        "dreamed of {dream} and {dream}",
+        "knew [all about|everything about|the names of all] {birds} and {insects}",
+        "wore {clothes} in every weather",
+        "was [very|really|quite|rather] good at {hobby}",
+        "[had|ate] {food} for breakfast [every day|each {weekday}|all through {month}]",
+        "never [missed|tired of] a game of {game}",
+        "[grew|planted|watered] {flowers} [behind the {house}|under a {tree} tree|in {season}]",
+        "[wanted to be|hoped to become|longed to be] a {person} one day",
+        "could [count to {number}|play {game}] [very well|with closed eyes|without any help]",
+    ),
+    "home": (
+        "[lived|dwelt] in a {houseadj} {house} [near|close to|not far from] the {P}",
+        "[lived|dwelt] near the {P} with {number} {birds}",
+        "[had|owned|shared] a {houseadj} {house} [under|behind|beside] a {tree} tree",
+        "[lived|dwelt] next door to a {person}",
+        "[lived|stayed] with a {person} in a {houseadj} {house}",
+    ),
+    "once": (
+        "once upon a time", "long ago", "once", "many years ago", "a long time ago", "not so long ago", "one {season}",
+        "some time ago", "in the days of {dream}", "last {season}", "one {month}", "there was a time when",
+    ),
+    "when": (
+        "one {weather} {tod}", "one {weekday} {tod}", "on a {weather} {tod} in {month}", "one {weather} {weekday}",
+        "one {tod} in {month}", "early one {tod}", "late one {season} {tod}", "on a {weather} {weekday}",
+        "[at the start|at the end|in the middle] of {month}", "after a {weather} {tod}", "on the first day of {season}",
+    ),
+    "soon": (
+        "soon", "just then", "after a while", "a little later", "before long", "by and by", "at that moment",
+        "{span} later", "after {span}", "all at once", "the next {tod}", "then", "{span} later",
+    ),
+    "doing": (
+        "humming {song}", "carrying a sack of {food}", "eating {food}", "on the way to a game of {game}", "looking for {trinket}",
+        "with a bunch of {flowers}", "wearing {clothes}", "selling {food}", "chasing {insects}", "sipping {drink}",
+        "with a pocket full of {trinket}", "busy {hobby}", "back from {hobby}", "followed by {number} {birds}",
+        "on a visit to the {person}", "whistling {song}",
+    ),
+    "giver": (
+        "{his} {relative}", "the {person}", "an old {person}", "a travelling {person}", "{his} {relative}, the {person}",
+        "a friendly {person}", "the {person} next door",
+    ),
+    "giver2": ("an old {person}", "a travelling {person}", "the {person}", "a friendly {person}"),
+    "aperson": ("a {person}", "an old {person}", "a travelling {person}", "the {person}"),
+    "when2": ("one {tod}", "one {weekday}", "one {weather} {tod}", "in {month}", "on {weekday}"),
+    "extra": (
+        "and [it smelled|the air smelled] of {smell}", "and {birds} sang in the {tree} trees", "while {insects} buzzed and hopped around",
+        "and somewhere a {person} was singing {song}", "and the {flowers} were [open|in bloom|nodding]",
+        "with a mug of {drink}", "under the {tree} trees", "among the {flowers}", "beside a {tree} tree",
+        "and the {birds} were [asleep|awake|calling]",
+    ),
+}  # fmt: skip
+
+INTRO: tuple[str, ...] = (
+    "[Once upon a time|Long ago|Once|Many years ago|A long time ago|Not so long ago|Some time ago|One {season}], [there lived|there was] "
+    "a {trait} [little |young |small |]{kind} [named|called] {M}, who {habit}.",
+    "[Once upon a time|Long ago|Once|Many years ago|One {season}], a {trait} {kind} [named|called] {M} {home}.",
+    "{M} was a {trait} [little |young |small |]{kind} who {habit}.",
+    "{M} was a {trait} {kind} who {home} and {habit}.",
+    "This is [the {tale} of|a {tale} about] {M}, a {trait} [little |young |]{kind} who {habit}.",
+    "There was once a {trait} [little |young |]{kind} [named|called] {M}. {He} {habit}.",
+    "There was once a {trait} {kind} [named|called] {M}, and {he} {home}.",
+    "In a {houseadj} {house} [lived|there lived|dwelt] a {trait} {kind} [named|called] {M}, who {habit}.",
+    "[Near|Close to|Not far from] the {P}, in a {houseadj} {house}, lived a {trait} {kind} [named|called] {M}.",
+    "Everybody knew {M}, a {trait} [little |young |]{kind} who {habit}.",
+    "[Here comes|Now comes|Listen to] the {tale} of {M}, a {trait} {kind} who {habit}.",
+    "Under a {tree} tree [lived|there lived] a {trait} {kind} [named|called] {M}, who {habit}.",
+)
+
+SCENE: tuple[str, ...] = (
+    "[The air|The wind|Everything] smelled of {smell}, and {birds} sang in the {tree} trees.",
+    "It was {weather} and {weather}, and the {flowers} [were open|were in bloom|nodded in the wind].",
+    "{birds} and {insects} [were busy|were everywhere|kept each other company].",
+    "[Far away|Somewhere|In the distance], a {person} was [humming|whistling|singing] {song}.",
+    "[Breakfast|Lunch|Supper] was {food} with {drink}, and it tasted of {smell}.",
+    "The {tree} trees were [full of|loud with] {birds}, and {insects} danced about.",
+    "{number} {birds} sat on a {tree} tree and [chattered|listened|watched].",
+    "[There was a smell|A wind came up with a smell] of {smell} and {smell}.",
+    "The {flowers} were wet, and {insects} crawled over the {tree} leaves.",
+    "[Nobody else was about|The road was empty], only {number} {birds} and a {weather} sky.",
+)
+
+MEET: tuple[str, ...] = (
+    "{soon}, a {hadj} {hkind} [named|called] {H} [came by|came along|walked past|appeared|turned up|hurried past], {doing}.",
+    "{soon}, {M} met {H}, a {hadj} {hkind}, {doing}.",
+    "{soon}, a {hadj} {hkind} [named|called] {H} [peeped out from behind|stepped out from behind|looked over] {hide}.",
+    "{soon}, somebody coughed behind {hide}. It was {H}, a {hadj} {hkind}.",
+    "{soon}, there was a {sound} behind {hide}, and out came {H}, a {hadj} {hkind}.",
+    "There, {doing}, [sat|stood|was] a {hadj} {hkind} [named|called] {H}.",
+    "{H}, a {hadj} {hkind} who loved {hobby}, [had seen|had watched|had noticed|had heard] everything.",
+    "{soon}, a {hkind} [named|called] {H} [looked up from|stopped] {hobby} and [waved|came over|listened].",
+)
+
+GREET: tuple[str, ...] = (
+    '"What is [wrong|the matter|it|going on]?" {asked} {H} {warmly}.',
+    '"Why do you look so {sadf}?" {asked} {H} {warmly}.',
+    '"[Can|May] I help[ you|]?" {asked} {H}, [putting down|holding out|sharing] some {food}.',
+    '"You look {sadf}," {said} {H} {warmly}. "Have some {drink} [and tell me|first]."',
+    '"Tell me [everything|all about it|what is wrong]," {said} {H}, and [poured|shared|offered] some {drink}.',
+    "{H} [offered|handed out|shared] {food} and [listened|asked what was wrong|sat down to listen].",
+)
+
+SAD_FEELING: tuple[str, ...] = (
+    "{M} felt {sadf} and {sadf}.",
+    '"{oh}!" {said} {M}, [feeling|and felt] {sadf}.',
+    "{M} was so {sadf} that {he} could not even eat {food}.",
+    "[Poor {M}|{M}] sat down [behind|beside|next to] {hide} and [felt|looked] {sadf}.",
+    "[Not even|Neither {game} nor] {food} could cheer up {M} now.",
+    "{M} [blinked|swallowed|sniffed|gulped] and felt {sadf}.",
+    '"{oh}, what [now|shall I do|a day]!" {said} {M}, quite {sadf}.',
+)
+
+# How a happy story ends. The last sentence carries the mood in a word of judge.HAPPY_WORDS or judge.SAD_WORDS.
+CLOSE_HAPPY: tuple[str, ...] = (
+    "From that day on, {M} was {gladf} [even in {weather} weather|from morning to night|every {weekday}|all through {season}].",
+    "[In the end|And so|At last], everybody was {gladf} and ate {food} [with {drink}|until {weekday}|together|under the stars].",
+    "That [night|evening], {M} [fell asleep|went to bed|went home] {gladf} and dreamed of {dream}.",
+    "And so {M} [went home|lived on|lay down to sleep], {gladf} and {gladf}.",
+    "[In the end|At last|And so], there were {food} and {drink} for everybody, and {M} was {gladf}.",
+    "From then on, [every {weekday}|every {season}|each {tod}] was a {gladf} one for {M}.",
+    "That [night|evening], {M} smiled [under|at] the stars and thought of {dream}.",
+    "[Ever since|To this day], {M} has been {gladf}, above all [in {season}|on every {weekday}|in {month}].",
+    "[In the end|At last], {M} danced with joy [until the stars came out|among the {flowers}|under the {tree} tree].",
+    "And so the day ended with {game}, {food} and a {gladf} {kind}.",
+    "From that day on, {M} smiled at [every {person}|the {birds}|the {flowers}] and felt {gladf}.",
+    "At [bedtime|sunset|dusk], {M} was {gladf} and hummed {song}.",
+)
+
+CLOSE_SAD: tuple[str, ...] = (
+    "That [night|evening], {M} [cried|wept] and could not [sleep|eat any {food}|think of {dream}].",
+    "[In the end|And so|At last], {M} [went home|walked home|trudged home] {sadf} and alone.",
+    "From that day on, {M} felt {sadf} [every {weekday}|in {season}|whenever {birds} sang|at the sight of {flowers}].",
+    "And so {M} [lay|sat] under the {tree} tree, {sadf} and {sadf}.",
+    "[Ever since|To this day], {M} has been {sadf} in {month}.",
+    "[In the end|At last], there were only tears, and nobody [wanted|touched] the {food}.",
+    "That [night|evening], {M} sighed [under|at] the stars and felt {sadf}.",
+    "From then on, [every {weekday}|every {season}|each {tod}] was a {sadf} one for {M}.",
+    "And so the day ended with tears and [cold {drink}|no {food}] for a {sadf} {kind}.",
+    "At [bedtime|sunset|dusk], {M} was still {sadf}, and even {song} did not help.",
+    "[In the end|And so], {M} [cried|wept] [behind|beside|next to] {hide} until the stars came out.",
+    "From that day on, {M} sighed whenever [somebody talked of {hobby}|a {person} came by|{birds} flew over].",
+)

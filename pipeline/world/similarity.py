@@ -1,0 +1,43 @@
+"""How alike texts are: the Jaccard similarity of a text's word 5-grams to its nearest neighbour among all others."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from random import Random
+
+WORD = re.compile(r"\w+")
+SHINGLE = 5  # words
+
+
+def shingles(text: str) -> set[int]:
+    """The hashes of the text's runs of five words, in lower case and without punctuation.
+
+    Hashes of this process only: equal within a run, not for storing.
+    """
+    words = WORD.findall(text.lower())
+    return {hash(tuple(words[at : at + SHINGLE])) for at in range(max(1, len(words) - SHINGLE + 1))}
+
+
+def nearest_neighbour_similarity(texts: Sequence[str], rng: Random, sample: int) -> dict[str, float]:
+    """The median, 99th and 99.9th percentile and maximum over `sample` texts, each to its nearest among all of them.
+
+    Exact, through an inverted index of shingles: only texts that share one are compared.
+    """
+    if len(texts) < 2:
+        raise ValueError("a nearest neighbour needs at least two texts")
+    sets = [shingles(text) for text in texts]
+    index: dict[int, list[int]] = defaultdict(list)
+    for at, found in enumerate(sets):
+        for shingle in found:
+            index[shingle].append(at)
+    nearest = []
+    for at in rng.sample(range(len(texts)), min(sample, len(texts))):
+        shared = Counter(other for shingle in sets[at] for other in index[shingle] if other != at)
+        size = len(sets[at])
+        nearest.append(max((n / (size + len(sets[other]) - n) for other, n in shared.items()), default=0.0))
+    nearest.sort()
+
+    def quantile(share: float) -> float:
+        return nearest[min(len(nearest) - 1, int(share * len(nearest)))]
+
+    return {"median": quantile(0.5), "p99": quantile(0.99), "p999": quantile(0.999), "max": nearest[-1]}

@@ -1,0 +1,183 @@
+"""The writer of the story world: seeded, consistent, different every time.
+
+`write(rng, wishes)` draws the facts that the wishes leave open, picks a plot and writes its beats in order. The same
+state of `rng` gives the same story.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+from pipeline.world.beats import CLOSE_HAPPY, CLOSE_SAD, INTRO, PHRASES
+from pipeline.world.cast import (
+    COLOURS, GENDER, HARD_THINGS, HE_NAMES, KIND_GENDER, KINDS, NAMES, PLACE_AT, PLACES, SHE_NAMES, THINGS, TRAITS,
+)  # fmt: skip
+from pipeline.world.grammar import Grammar, Parts, count, literals, render
+from pipeline.world.lexicon import LEXICON
+from pipeline.world.plot import Beat
+from pipeline.world.plots_dreams import PLOTS as DREAM_PLOTS
+from pipeline.world.plots_friends import PLOTS as FRIEND_PLOTS
+from pipeline.world.plots_games import PLOTS as GAME_PLOTS
+from pipeline.world.plots_lost import PLOTS as LOST_PLOTS
+from pipeline.world.wishes import Wishes
+
+PLOTS = LOST_PLOTS + FRIEND_PLOTS + DREAM_PLOTS + GAME_PLOTS
+WORD = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")
+SHORTEST, LONGEST = 70, 118  # words of a story
+SAD_SHARE = 0.4
+OMIT = 0.7  # how often a beat is left out that may be
+FORMS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}  # subject, object, possessive
+HARD_WORDS = (("broke", "broken"), ("cracked", "cracked"), ("broke", "broken"))
+SOFT_WORDS = (("tore", "torn"), ("ripped", "ripped"), ("tore", "torn"))
+HARD_MENDED, SOFT_MENDED = ("glued", "mended", "repaired"), ("sewn", "mended", "patched")
+FACTS = frozenset(
+    "M he him his He His kind trait T col broke broken mended P at to H hkind hhe hhim hhis hHe".split()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """A story and all that is true of it: every field of `wishes` is set."""
+
+    text: str
+    wishes: Wishes
+    plot: str
+    helper: str
+    helper_kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledPlot:
+    """A plot whose beats are compiled: for each ending, paragraphs of beats of templates."""
+
+    name: str
+    paragraphs: dict[str, tuple[tuple[tuple[Parts, ...], ...], ...]]
+
+
+@cache
+def compiled_plots() -> tuple[CompiledPlot, ...]:
+    """Every plot, compiled once for the process."""
+    grammar = Grammar({**LEXICON, **PHRASES}, FACTS)
+
+    def beats(*beats: Beat) -> tuple[tuple[Parts, ...], ...]:
+        # The empty template goes first, where `write` looks for it.
+        return tuple(tuple(grammar.compile(template) for template in sorted(set(beat))) for beat in beats)
+
+    return tuple(
+        CompiledPlot(
+            name=plot.name,
+            paragraphs={
+                "happy": (
+                    beats(INTRO, *plot.start), beats(*plot.trouble), beats(*plot.turn), beats(*plot.happy, CLOSE_HAPPY),
+                ),
+                "sad": (
+                    beats(INTRO, *plot.start), beats(*plot.trouble), beats(*plot.turn), beats(*plot.sad, CLOSE_SAD),
+                ),
+            },
+        )
+        for plot in PLOTS
+    )  # fmt: skip
+
+
+def write(rng: Random, wishes: Wishes | None = None) -> Story:
+    """One story that meets the wishes; what they leave open is drawn."""
+    facts = draw_facts(rng, wishes or Wishes())
+    plot = rng.choice(compiled_plots())
+    while True:
+        words = cast_words(rng, facts)
+        used: set[str] = set()
+        paragraphs = []
+        for beats in plot.paragraphs[facts.ending or "happy"]:
+            if chosen := [parts for beat in beats if (parts := _choose(beat, rng))]:
+                paragraphs.append(" ".join([render(parts, words, used, rng) for parts in chosen]))
+        text = "\n\n".join(paragraphs)
+        if SHORTEST <= text.count(" ") + len(paragraphs) <= LONGEST:
+            return Story(text=text, wishes=facts, plot=plot.name, helper=words["H"], helper_kind=words["hkind"])
+
+
+def _choose(beat: tuple[Parts, ...], rng: Random) -> Parts:
+    if beat[0]:
+        return beat[int(rng.random() * len(beat))]
+    return () if rng.random() < OMIT else beat[1 + int(rng.random() * (len(beat) - 1))]
+
+
+def draw_facts(rng: Random, wishes: Wishes) -> Wishes:
+    """The wishes with every open field drawn, name and kind agreeing."""
+    kind, name = wishes.kind, wishes.name
+    if kind is None:
+        kind = rng.choice(KINDS)
+        while name and KIND_GENDER.get(kind, GENDER[name]) != GENDER[name]:
+            kind = rng.choice(KINDS)
+    if name is None:
+        name = rng.choice({"she": SHE_NAMES, "he": HE_NAMES}.get(KIND_GENDER.get(kind, ""), NAMES))
+    return Wishes(
+        name=name,
+        kind=kind,
+        trait=wishes.trait or rng.choice(TRAITS),
+        thing=wishes.thing or rng.choice(THINGS),
+        place=wishes.place or rng.choice(PLACES),
+        ending=wishes.ending or ("sad" if rng.random() < SAD_SHARE else "happy"),
+    )
+
+
+def cast_words(rng: Random, facts: Wishes) -> dict[str, str]:
+    """The words that fill the fact slots: both characters with their pronouns, the thing, the place."""
+    name, thing, place = facts.name or "", facts.thing or "", facts.place or ""
+    helper = rng.choice(NAMES)
+    while helper == name:
+        helper = rng.choice(NAMES)
+    helper_kind = rng.choice(KINDS)
+    while helper_kind == facts.kind or KIND_GENDER.get(helper_kind, GENDER[helper]) != GENDER[helper]:
+        helper_kind = rng.choice(KINDS)
+    he, him, his = FORMS[GENDER[name]]
+    hhe, hhim, hhis = FORMS[GENDER[helper]]
+    hard = thing in HARD_THINGS
+    broke, broken = rng.choice(HARD_WORDS if hard else SOFT_WORDS)
+    return {
+        "M": name, "he": he, "him": him, "his": his, "He": he.capitalize(), "His": his.capitalize(),
+        "kind": facts.kind or "", "trait": facts.trait or "", "T": thing, "col": rng.choice(COLOURS),
+        "broke": broke, "broken": broken, "mended": rng.choice(HARD_MENDED if hard else SOFT_MENDED),
+        "P": place, "at": f"{PLACE_AT[place]} the {place}", "to": f"to the {place}",
+        "H": helper, "hkind": helper_kind, "hhe": hhe, "hhim": hhim, "hhis": hhis, "hHe": hhe.capitalize(),
+    }  # fmt: skip
+
+
+def count_distinct() -> int:
+    """A lower bound of the number of distinct stories.
+
+    Only choices that are independent of each other and can be read back from the text are multiplied: the facts (she
+    and he names with the kinds that may bear them, traits, things, places, colours), and, for each plot and ending, one
+    template a beat: the one with the most texts, counting its own alternatives and drawn words. Entries that are kept
+    for the story, the helper, all other templates of a beat, and all stories of the wrong length are left out. Endings
+    and plots are disjoint, so they add; the least plot stands for all.
+    """
+    pairs = len(NAMES) * (len(KINDS) - len(KIND_GENDER)) + sum(
+        GENDER[name] == gender for name in NAMES for gender in KIND_GENDER.values()
+    )
+    facts = pairs * len(TRAITS) * len(THINGS) * len(PLACES) * len(COLOURS)
+    least = min(
+        math.prod(max(count(parts) for parts in beat) for beat in beats)
+        for plot in compiled_plots()
+        for beats in _beats_of(plot)
+    )
+    return facts * least * len(PLOTS) * 2
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """Every word that the world can write, in lower case, names left out: they are words only with their capital."""
+    text = " ".join(
+        " ".join(literals(parts)) for plot in compiled_plots() for beats in _beats_of(plot) for beat in beats for parts in beat
+    )
+    forms = " ".join(" ".join(form) for form in FORMS.values())
+    mended = " ".join(" ".join(pair) for pair in (*HARD_WORDS, *SOFT_WORDS, HARD_MENDED, SOFT_MENDED))
+    facts = " ".join((*KINDS, *TRAITS, *THINGS, *PLACES, *COLOURS, *PLACE_AT.values()))
+    return frozenset(WORD.findall(f"{text} {forms} {mended} {facts} an".lower()))
+
+
+def _beats_of(plot: CompiledPlot) -> Iterator[list[tuple[Parts, ...]]]:
+    for paragraphs in plot.paragraphs.values():
+        yield [beat for paragraph in paragraphs for beat in paragraph]

@@ -1,0 +1,100 @@
+"""The report in a real browser: no console error, every section visible, no sideways scrolling on phone or desktop.
+
+Needs Debian's chromium. A page with a frame of the wanted width holds the report, so that a phone's width is exact
+whatever the smallest window of the browser is; a script in the outer page measures the inner one.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from pipeline.report.recipe import STAGE
+from tests.test_report import report, toy_run
+
+pytestmark = pytest.mark.real
+
+PROBE = """<!doctype html><meta charset="utf-8"><title>probe</title><link rel="icon" href="data:,">
+<iframe src="out/index.html" style="width:%dpx;height:900px;border:0"></iframe><pre id="found"></pre>
+<script>
+addEventListener("load", () => {
+  const inner = document.querySelector("iframe").contentDocument, root = inner.documentElement;
+  inner.querySelectorAll("details").forEach(d => { d.open = true; });
+  const sections = [...inner.querySelectorAll("section")].map(s => {
+    const box = s.getBoundingClientRect();
+    return [s.id, box.width, box.height, getComputedStyle(s).visibility];
+  });
+  const reachable = [...inner.querySelectorAll("a, summary, .scroll")];
+  const focusable = reachable.filter(e => { e.focus(); return inner.activeElement === e; });
+  const outside = e => !e.closest(".scroll") && e.getBoundingClientRect().right > root.clientWidth + 1;
+  const wide = [...inner.querySelectorAll("body *")].filter(outside);
+  document.getElementById("found").textContent = JSON.stringify({
+    view: root.clientWidth, content: root.scrollWidth, sections,
+    focusable: focusable.length, reachable: reachable.length,
+    wide: wide.map(e => e.tagName + "." + e.className), drawn: inner.querySelectorAll("svg polyline").length,
+    small: [...inner.querySelectorAll("svg text")].filter(t => t.getBoundingClientRect().height < 9).length });
+});
+</script>
+"""
+
+
+def browse(page, width: int, *options: str) -> subprocess.CompletedProcess[str]:
+    """Opens a page in headless Chromium, offline."""
+    browser = shutil.which("chromium")
+    assert browser, "chromium is missing: apt-get install chromium"
+    return subprocess.run(
+        [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--enable-logging=stderr", "--allow-file-access-from-files",
+            f"--user-data-dir={page.parent / 'profile'}", f"--window-size={width},1000",
+            "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=5000", *options, page.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=100, check=True,
+    )  # fmt: skip
+
+
+def measure(tmp_path, width: int) -> dict:
+    """What the probe found in the report at that width, and that the console stayed silent."""
+    page = tmp_path / "probe.html"
+    page.write_text(PROBE % width, encoding="utf-8")
+    done = browse(page, max(width + 100, 800), "--dump-dom")
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []
+    found = re.search(r'<pre id="found">(\{.*?\})</pre>', done.stdout, re.DOTALL)
+    assert found, done.stdout[:500]
+    return json.loads(found[1].replace("&amp;", "&"))
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_every_section_is_visible_and_nothing_is_wider_than_the_page(tmp_path, width):
+    report(tmp_path, toy_run(tmp_path))
+    found = measure(tmp_path, width)
+    # A vertical scroll bar takes some of the width on a desktop.
+    assert width - 20 <= found["view"] <= width
+    assert found["content"] <= found["view"]
+    assert found["wide"] == []
+    names = [name for name, *_ in found["sections"]]
+    wanted = ["chain", "corpus", "dirt", "tokenizer", "pretrain", "sft", "reward", "dpo", "evaluate", "differences"]
+    assert names == [*wanted, "answers", "provenance"]
+    for name, across, down, visibility in found["sections"]:
+        assert across > 300 and down > 60 and visibility == "visible", name
+    assert found["drawn"] >= 8
+    assert found["small"] == 0
+    assert found["focusable"] == found["reachable"] > 20
+
+
+def test_gaps_are_visible_on_a_phone(tmp_path):
+    others = tuple(name for name in STAGE.reads if name not in ("corpus", "pretrain"))
+    report(tmp_path, toy_run(tmp_path, leave_out=others))
+    found = measure(tmp_path, 400)
+    assert found["content"] <= found["view"]
+    assert [name for name, *_ in found["sections"]][-1] == "provenance"
+
+
+def test_an_error_on_the_console_would_be_seen(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "index.html").write_text("<!doctype html><script>nothing.here()</script>")
+    with pytest.raises(AssertionError):
+        measure(tmp_path, 400)

@@ -1,0 +1,164 @@
+"""dpo: learns from pairs by path-loaded weights, and refuses to start from a wrong reference."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pipeline.dpo.recipe import Recipe
+from pipeline.dpo.train import check_start, heldout_figures, log_probabilities, make_trainer, run
+from pipeline.pairs import encode_pairs, read_pairs
+from pipeline.recipe import validate
+from pipeline.stage import Job, UserError
+from tests.toy_pairs import save_toy_model, save_toy_preferences
+
+TRAINER = {
+    "num_train_epochs": 4,
+    "per_device_train_batch_size": 16,
+    "learning_rate": 2e-3,
+    "beta": 0.5,
+    "logging_steps": 1,
+}
+
+
+def make_job(folder, sft, preferences, trainer=TRAINER, **keys):
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(trainer=trainer, **keys)
+    inputs = {"sft": sft, "preferences": preferences}
+    return Job(stage="dpo", recipe=recipe, out=folder, inputs=inputs, seed=0, run_name="toy")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    save_toy_model(folder / "sft" / "model")
+    return folder / "sft", save_toy_preferences(folder / "preferences", num_pairs=64, num_heldout=32)
+
+
+@pytest.fixture(scope="module")
+def trained(inputs, tmp_path_factory):
+    job = make_job(tmp_path_factory.mktemp("dpo"), *inputs)
+    return job, run(job)
+
+
+@pytest.fixture
+def trainer_and_pairs(inputs, tmp_path):
+    sft, preferences = inputs
+    job = make_job(tmp_path / "out", sft, preferences)
+    tokenizer = AutoTokenizer.from_pretrained(sft / "model")
+    pairs, _ = encode_pairs(tokenizer, read_pairs(preferences / "train.jsonl"), 128, "train.jsonl")
+    return make_trainer(job, sft / "model", tokenizer, pairs[:16], 128), pairs[:16]
+
+
+def test_starts_at_ln_2_and_learns_the_order_of_unseen_pairs(trained):
+    job, metrics = trained
+    assert metrics["first_loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert metrics["rewards_accuracies"] > 0.8
+    assert metrics["rewards_margins_low"] > 0
+    assert (
+        metrics["rewards_accuracies_low"] < metrics["rewards_accuracies"] < metrics["rewards_accuracies_high"] + 1e-9
+    )
+    assert metrics["rewards_accuracies_n"] == metrics["rewards_margins_n"] == 32
+    moved = {side: metrics[f"logps_{side}"] - metrics[f"logps_{side}_before"] for side in ("chosen", "rejected")}
+    assert moved["chosen"] > moved["rejected"]
+    log = [json.loads(line) for line in (job.out / "log.jsonl").read_text().splitlines()]
+    assert log[0]["step"] == 1
+    assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert log[0]["rewards/margins"] == pytest.approx(0, abs=1e-3)
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_the_model_loads_with_plain_transformers_and_differs_from_sft(trained, inputs):
+    job, _ = trained
+    model = AutoModelForCausalLM.from_pretrained(job.out / "model")
+    tokenizer = AutoTokenizer.from_pretrained(job.out / "model")
+    assert tokenizer.chat_template
+    assert tokenizer.pad_token_id == model.config.pad_token_id
+    before = AutoModelForCausalLM.from_pretrained(inputs[0] / "model")
+    changed = [not torch.equal(a, b) for a, b in zip(model.parameters(), before.parameters(), strict=True)]
+    assert all(changed)
+    files = {path.name for path in (job.out / "model").iterdir()}
+    assert "model.safetensors" in files
+    assert not {name for name in files if name.endswith((".bin", ".pt", ".pkl"))}
+
+
+def test_a_wrong_reference_stops_the_run_before_the_first_step(trainer_and_pairs):
+    trainer, _ = trainer_and_pairs
+    assert check_start(trainer) == pytest.approx(math.log(2), abs=1e-3)
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    with pytest.raises(UserError, match=r"before the first step the loss is .*the reference is not the model"):
+        check_start(trainer)
+
+
+def test_log_probabilities_are_those_of_the_plain_model_over_the_answer_alone(trainer_and_pairs, inputs):
+    trainer, pairs = trainer_and_pairs
+    model = AutoModelForCausalLM.from_pretrained(inputs[0] / "model").eval()
+    found = log_probabilities(trainer, pairs)
+    for index, pair in enumerate(pairs):
+        for column, answer in enumerate((pair.chosen_ids, pair.rejected_ids)):
+            ids = torch.tensor([pair.prompt_ids + answer])
+            with torch.no_grad():
+                log_probs = model(ids).logits[0, :-1].log_softmax(-1)
+            expected = log_probs.gather(-1, ids[0, 1:, None])[len(pair.prompt_ids) - 1 :].sum()
+            assert found[index, column] == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_other_losses_are_checked_by_their_margin(inputs, tmp_path):
+    job = make_job(tmp_path, *inputs, {**TRAINER, "loss_type": ["ipo"], "num_train_epochs": 1}, max_pairs=16)
+    metrics = run(job)
+    assert metrics["pairs"] == 16
+    assert metrics["first_loss"] == pytest.approx(1.0, abs=1e-3), "IPO's loss at a margin of 0 is (1 / 2 beta)^2"
+
+
+def test_equal_runs_give_equal_weights(inputs, tmp_path):
+    weights = []
+    for name in ("one", "two"):
+        job = make_job(tmp_path / name, *inputs, {**TRAINER, "num_train_epochs": 1})
+        run(job)
+        weights.append((job.out / "model" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(inputs, tmp_path):
+    trainer = {**TRAINER, "num_train_epochs": 2, "save_steps": 3}
+    whole = make_job(tmp_path / "whole", *inputs, trainer)
+    run(whole)
+    killed = make_job(tmp_path / "killed", *inputs, trainer)
+    checkpoints = [path.relative_to(whole.out) for path in (whole.out / "resume").rglob("checkpoint-6")]
+    assert len(checkpoints) == 1
+    shutil.copytree(whole.out / checkpoints[0], killed.out / checkpoints[0])
+    metrics = run(killed)
+    weights = [(job.out / "model" / "model.safetensors").read_bytes() for job in (whole, killed)]
+    assert weights[0] == weights[1]
+    assert metrics["first_loss"] == pytest.approx(math.log(2), abs=1e-3), "measured on the start, not the checkpoint"
+    log = [json.loads(line)["step"] for line in (killed.out / "log.jsonl").read_text().splitlines()]
+    assert log == [json.loads(line)["step"] for line in (whole.out / "log.jsonl").read_text().splitlines()]
+
+
+def test_heldout_figures_follow_the_definition_of_the_implicit_reward():
+    before = np.array([[-10.0, -10.0], [-20.0, -20.0]])
+    after = np.array([[-8.0, -12.0], [-21.0, -20.0]])
+    figures = heldout_figures(before, after, beta=0.5, seed=0)
+    assert figures["rewards_accuracies"] == 0.5
+    assert figures["rewards_margins"] == pytest.approx((2.0 - 0.5) / 2)
+    assert (figures["logps_chosen"], figures["logps_chosen_before"]) == (-14.5, -15.0)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "message"),
+    [
+        ({"betta": 0.1}, "Did you mean 'beta'"),
+        ({"beta": "0.1"}, "takes float here, not str"),
+        ({"precompute_ref_log_probs": True}, "would have no effect"),
+        ({"sync_ref_model": True}, "the reference is the SFT model throughout"),
+    ],
+)
+def test_trainer_keys_are_checked_before_anything_starts(trainer, message):
+    with pytest.raises(UserError, match=message):
+        validate(Recipe, {"trainer": trainer}, "dpo.yaml")

@@ -1,0 +1,332 @@
+"""The report: a page from toy artifacts, with and without all stages; its drawings are pure functions."""
+
+import hashlib
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.artifact import seal
+from pipeline.report import figure
+from pipeline.report.read import dropped, figures, stages, with_interval
+from pipeline.report.recipe import STAGE, Recipe
+from pipeline.report.run import counts, duration, number, precise, run, size
+from pipeline.stage import Job, UserError
+
+HOSTILE = '<script>alert(1)</script> & "quoted" <|im_end|>'
+
+
+def interval(name: str, value: float, n: int = 500) -> dict[str, float]:
+    return {name: value, f"{name}_low": value - 0.03, f"{name}_high": value + 0.03, f"{name}_n": n}
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def log(steps: int, start: float, **more: float) -> list[dict[str, Any]]:
+    rows = []
+    for step in range(0, steps, 10):
+        loss = start * math.exp(-step / steps) + 0.1 * math.sin(step)
+        rows.append({"step": step, "loss": loss, "learning_rate": 1e-3 * (1 - step / steps), **more})
+    return rows
+
+
+def results() -> dict[str, Any]:
+    figures = {
+        "pretrain": {"wishes_met": 0.01, "gold": 0.3, "well_formed": 0.85, "bits_per_byte": 0.9},
+        "sft": {"wishes_met": 0.78, "gold": 0.88, "well_formed": 0.8, "bits_per_byte": 1.0},
+        "dpo": {"wishes_met": 0.83, "gold": 0.92, "well_formed": 0.86, "bits_per_byte": 1.02},
+    }
+    rows = [
+        {"stage": stage, "metric": metric, "value": v, "low": v - 0.02, "high": v + 0.02, "n": 500}
+        for stage, found in figures.items()
+        for metric, v in found.items()
+    ]
+    story = "Once upon a time a small fox named Mina lived by the river. " * 6
+    return {
+        "rows": rows,
+        "differences": [
+            {"stage": "dpo", "versus": "sft", "metric": "gold", "value": 0.04, "low": 0.02, "high": 0.06, "n": 500},
+            {
+                "stage": "pretrain",
+                "versus": "sft",
+                "metric": "gold",
+                "value": -0.6,
+                "low": -0.63,
+                "high": -0.55,
+                "n": 500,
+            },
+        ],
+        "samples": [
+            {"prompt": f"Write a story about a fox. {HOSTILE}", "answers": dict.fromkeys(figures, story)},
+            {"prompt": "Write a story with a happy ending.", "answers": {**dict.fromkeys(figures, story), "dpo": ""}},
+        ],
+        "unprompted": {"pretrain": [story]},
+        "certificates": [
+            {"benchmark": "stories", "status": "uncertified", "reason": "toy artifacts", "certificate": None}
+        ],
+    }
+
+
+def write_payload(stage: str, folder: Path) -> dict[str, float]:
+    """Fills a stage's folder; returns its metrics."""
+    if stage == "corpus":
+        funnel = [
+            {"step": "read", "read": 30000, "kept": 30000, "dropped": {}, "edited": {}, "seconds": 1.0},
+            {
+                "step": "language",
+                "read": 30000,
+                "kept": 28000,
+                "dropped": {"language": 2000},
+                "edited": {},
+                "seconds": 2.0,
+            },
+            {
+                "step": "near copies",
+                "read": 28000,
+                "kept": 24000,
+                "dropped": {"near_copy": 4000},
+                "edited": {"mail": 7},
+                "seconds": 9.0,
+            },
+        ]
+        (folder / "funnel.json").write_text(json.dumps(funnel))
+        jsonl(
+            folder / "dropped.jsonl",
+            [{"id": str(i), "reason": "near_copy", "text": f"{HOSTILE} {i}"} for i in range(9)],
+        )
+        return (
+            interval("planted_recall_exact_copy", 1.0)
+            | interval("planted_recall_spam", 0.97)
+            | interval("clean_lost", 0.01)
+        )
+    if stage == "tokenizer":
+        return {"vocabulary_size": 2048, "bytes_per_token": 4.1}
+    if stage == "reward":
+        jsonl(folder / "log.jsonl", log(300, 0.69, eval_accuracy=0.8))
+        return interval("accuracy_gold", 0.9) | interval("accuracy_longer", 0.55) | interval("accuracy_shorter", 0.45)
+    if stage in ("pretrain", "sft", "dpo"):
+        jsonl(folder / "log.jsonl", log(3000, 6.5, tokens_per_second=9000.0, grad_norm=0.7))
+        return {"heldout_bits_per_byte": 0.9}
+    if stage == "evaluate":
+        (folder / "results.json").write_text(json.dumps(results()))
+        return interval("sft_wishes_met", 0.78) | interval("dpo_wishes_met", 0.83)
+    return {"documents": 30000}
+
+
+def toy_run(runs: Path, leave_out: tuple[str, ...] = ()) -> dict[str, Path]:
+    """Sealed folders of every stage that the report reads."""
+    inputs = {}
+    for position, stage in enumerate(STAGE.reads):
+        if stage in leave_out:
+            continue
+        folder = runs / "toy" / stage
+        folder.mkdir(parents=True)
+        metrics = write_payload(stage, folder)
+        seal(
+            folder,
+            {
+                "stage": stage,
+                "run": "toy",
+                "fingerprint": hashlib.sha256(stage.encode()).hexdigest(),
+                "recipe": {"note": HOSTILE},
+                "inputs": {},
+                "metrics": metrics,
+                "seeds": {"run": 0},
+                "seconds": 3.5 * (position + 1) ** 2,
+                "cpu_seconds": 6.0 * (position + 1),
+                "peak_memory_bytes": 700_000_000,
+                "load": 1.7,
+                "hardware": {
+                    "system": "Linux",
+                    "machine": "x86_64",
+                    "cores": 2,
+                    "memory_bytes": 8e9,
+                    "accelerators": [],
+                },
+                "git": {"commit": "0123456789abcdef", "dirty": True},
+                "packages": {"torch": "2.13.0", "trl": "1.16.0"},
+            },
+        )
+        inputs[stage] = folder
+    return inputs
+
+
+def report(tmp_path: Path, inputs: dict[str, Path]) -> tuple[str, dict[str, float]]:
+    out = tmp_path / "out"
+    out.mkdir()
+    metrics = run(Job(stage="report", recipe=Recipe(), out=out, inputs=inputs, seed=0, run_name="toy"))
+    return (out / "index.html").read_text(encoding="utf-8"), metrics
+
+
+class Page(HTMLParser):
+    """Collects ids, links and whatever would be loaded from elsewhere; checks that tags are closed."""
+
+    VOID = frozenset({"meta", "link", "line", "circle", "polyline", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if given.get("id"):
+            self.ids.append(str(given["id"]))
+        if tag == "a":
+            self.links.append(str(given["href"]))
+        self.loaded += [str(given[key]) for key in ("src", "href") if key in given and tag != "a"]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+
+def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
+    text, metrics = report(tmp_path, toy_run(tmp_path))
+    page = Page(text)
+    wanted = {
+        "chain",
+        "corpus",
+        "dirt",
+        "tokenizer",
+        "pretrain",
+        "sft",
+        "reward",
+        "dpo",
+        "evaluate",
+        "answers",
+        "provenance",
+    }
+    assert wanted <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.open == []
+    assert set(page.links) == {f"#{id}" for id in page.ids}
+    assert page.loaded == ["data:,"]
+    assert "url(" not in text and "@import" not in text
+    assert metrics == {"stages": 9, "stages_left_out": 0, "page_bytes": len(text.encode())}
+    for shown in ("near copy 4,000", "exact copy", "the longer one", "0.830", "torch 2.13.0", "stories: uncertified"):
+        assert shown in text, shown
+    assert text.count("<polyline") >= 8
+
+
+def test_text_of_the_run_is_never_markup(tmp_path):
+    text, _ = report(tmp_path, toy_run(tmp_path))
+    assert "script" not in Page(text).tags
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in text
+
+
+@pytest.mark.parametrize("missing", ["corpus", "tokenizer", "pretrain", "sft", "reward", "dpo", "evaluate"])
+def test_a_missing_stage_is_a_said_gap(tmp_path, missing):
+    text, metrics = report(tmp_path, toy_run(tmp_path, leave_out=(missing,)))
+    assert f"This run has no {missing}: its recipe leaves the stage out." in text
+    assert "not part of this run" in text
+    assert metrics["stages_left_out"] == 1
+    page = Page(text)
+    assert set(page.links) == {f"#{id}" for id in page.ids}
+
+
+def test_a_run_of_one_stage_makes_a_page(tmp_path):
+    others = tuple(name for name in STAGE.reads if name != "pretrain")
+    text, metrics = report(tmp_path, toy_run(tmp_path, leave_out=others))
+    assert metrics["stages"] == 1
+    assert text.count("its recipe leaves the stage out") == 6
+
+
+def test_a_run_without_any_stage_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no finished stage yet"):
+        report(tmp_path, {})
+
+
+def test_equal_artifacts_give_equal_pages(tmp_path):
+    inputs = toy_run(tmp_path)
+    first, _ = report(tmp_path, inputs)
+    (tmp_path / "out").rename(tmp_path / "first")
+    assert report(tmp_path, inputs)[0] == first
+
+
+def test_examples_of_what_was_dropped_are_bounded(tmp_path):
+    corpus = stages(toy_run(tmp_path), STAGE.reads)["corpus"]
+    (group,) = dropped(corpus, most=2, num_characters=10)
+    assert group["reason"] == "near_copy"
+    assert group["texts"] == ["<script>al [...]"] * 2
+
+
+def test_figures_fold_intervals_into_their_row():
+    metrics = interval("planted_recall_spam", 0.97) | {"documents": 3, "alone_n": 4}
+    rows = figures(metrics)
+    assert [row["name"] for row in rows] == ["planted_recall_spam", "documents", "alone_n"]
+    assert rows[0]["n"] == 500 and rows[1]["low"] is None
+    assert [row["name"] for row in with_interval(metrics, "planted_recall_")] == ["spam"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (0.11, 0.52, [0.2, 0.3, 0.4, 0.5]), (3, 3, [3]), (0, 3000, [0, 1000, 2000, 3000])],
+)
+def test_ticks_are_round_and_within(low, high, expected):
+    assert figure.ticks(low, high) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "0"), (0.0003, "3e-4"), (0.25, "0.25"), (1500, "1500"), (12000, "12k"), (2.5e6, "2.5M")],
+)
+def test_axis_labels(value, expected):
+    assert figure.label(value) == expected
+
+
+def test_a_curve_leaves_out_what_is_not_finite_and_stays_in_its_frame():
+    points = [(float(step), math.nan if step == 5 else 100.0 / (step + 1)) for step in range(5000)]
+    drawing = figure.curve({"loss": points, "nothing": []}, "step", "loss")
+    (line,) = drawing["lines"]
+    placed = [tuple(map(float, point.split(","))) for point in line["points"].split()]
+    assert 100 < len(placed) <= figure.MAX_POINTS
+    assert all(figure.LEFT <= x <= figure.WIDTH - figure.RIGHT for x, _ in placed)
+    assert all(figure.TOP <= y <= figure.HEIGHT - figure.BOTTOM for _, y in placed)
+    assert line["first"] == 100.0 and line["last"] == 100.0 / 5000
+    assert figure.curve({"loss": [(1.0, math.nan)]}, "step", "loss") is None
+
+
+def test_a_curve_of_one_point_or_equal_values_is_drawn():
+    assert figure.curve({"loss": [(1.0, 2.0)]}, "step", "loss")["lines"][0]["alone"]
+    flat = figure.curve({"loss": [(1.0, 0.0), (2.0, 0.0)]}, "step", "loss")
+    assert re.fullmatch(r"[\d.]+,[\d.]+ [\d.]+,[\d.]+", flat["lines"][0]["points"])
+
+
+def test_whiskers_of_shares_use_the_whole_scale_and_differences_mark_zero():
+    rows = [{"name": "sft", "value": 0.8, "low": 0.7, "high": 0.9, "n": 10}]
+    (share,) = figure.whiskers(rows, share=True)
+    assert (share["at"], share["from"], share["to"], share["zero"]) == (80.0, 70.0, 90.0, None)
+    (apart,) = figure.whiskers(rows, share=False, zero=True)
+    assert apart["clear"] and 0 < apart["zero"] < apart["from"]
+    (unclear,) = figure.whiskers([{**rows[0], "low": -0.1}], share=False, zero=True)
+    assert not unclear["clear"]
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (number(30000), "30,000"), (number(0.8312), "0.831"), (number(0.00031), "0.00031"),
+        (number(12345.6), "12,346"), (counts({"near_copy": 2}), "near copy 2"),
+        (precise(1), "1.000"), (duration(8.23), "8.2 s"), (duration(250), "4 min 10 s"),
+        (duration(11100), "3 h 5 min"),
+        (size(512), "512 B"), (size(7.5e8), "750.0 MB"), (size(6e9), "6.0 GB"),
+    ],
+)  # fmt: skip
+def test_numbers_are_short(made, expected):
+    assert made == expected

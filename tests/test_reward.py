@@ -1,0 +1,191 @@
+"""reward: a sequence classifier from the SFT model, measured by the true order and against length."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from pipeline.recipe import validate
+from pipeline.reward.recipe import Recipe
+from pipeline.reward.score import ScoredPair, accuracies, margins, padding_difference, score
+from pipeline.reward.train import load_tokenizer, run, true_order
+from pipeline.stage import Job, UserError
+from tests.toy_pairs import save_toy_model, save_toy_preferences
+
+TRAINER = {"num_train_epochs": 8, "per_device_train_batch_size": 16, "learning_rate": 3e-3, "logging_steps": 4}
+
+
+def make_job(folder, sft, preferences, trainer=TRAINER, **keys):
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(trainer=trainer, **keys)
+    inputs = {"sft": sft, "preferences": preferences}
+    return Job(stage="reward", recipe=recipe, out=folder, inputs=inputs, seed=0, run_name="toy")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    save_toy_model(folder / "sft" / "model")
+    return folder / "sft", save_toy_preferences(folder / "preferences", num_pairs=96, num_heldout=32)
+
+
+@pytest.fixture(scope="module")
+def trained(inputs, tmp_path_factory):
+    job = make_job(tmp_path_factory.mktemp("reward"), *inputs)
+    return job, run(job)
+
+
+def test_learns_the_true_order_from_noisy_labels(trained):
+    job, metrics = trained
+    assert metrics["accuracy_gold"] > 0.95, "which answer ends happily is learnt in eight epochs"
+    assert metrics["accuracy"] < metrics["accuracy_gold"], "a tenth of the labels is swapped"
+    assert metrics["accuracy_longer"] == pytest.approx(1 - metrics["accuracy_shorter"])
+    for name in ("accuracy", "accuracy_gold", "accuracy_longer", "accuracy_shorter"):
+        assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
+        assert metrics[f"{name}_n"] == 32
+    assert all(math.isfinite(value) for value in metrics.values())
+    histogram = json.loads((job.out / "margins.json").read_text())
+    assert histogram["order"] == "gold"
+    assert sum(histogram["counts"]) == histogram["num_pairs"] == 32
+    assert len(histogram["edges"]) == len(histogram["counts"]) + 1
+
+
+def test_the_model_loads_with_plain_transformers_and_holds_no_pickle(trained):
+    job, _ = trained
+    model = AutoModelForSequenceClassification.from_pretrained(job.out / "model")
+    tokenizer = AutoTokenizer.from_pretrained(job.out / "model")
+    assert model.config.num_labels == 1
+    assert model.config.pad_token_id == tokenizer.pad_token_id is not None
+    assert tokenizer.chat_template
+    files = {path.name for path in (job.out / "model").iterdir()}
+    assert "model.safetensors" in files
+    assert not {name for name in files if name.endswith((".bin", ".pt", ".pkl"))}
+
+
+def test_padding_and_its_side_do_not_change_a_score(trained):
+    job, metrics = trained
+    model = AutoModelForSequenceClassification.from_pretrained(job.out / "model")
+    pad = model.config.pad_token_id
+    sequences = [[5, 6, 7, 2], [9] * 40 + [2], [4, 2]]
+    alone = [score(model, [ids], pad)[0] for ids in sequences]
+    for side in ("left", "right"):
+        assert score(model, sequences, pad, side=side) == pytest.approx(alone, abs=1e-5)
+    assert max(alone) - min(alone) > 1e-3, "equal scores would hide a wrong position"
+    assert metrics["padding_difference"] < 1e-4
+
+
+def test_a_model_that_reads_the_wrong_position_shows_as_padding_difference(trained):
+    job, _ = trained
+    model = AutoModelForSequenceClassification.from_pretrained(job.out / "model")
+    model.config.pad_token_id = 7  # a token that is never there: then the last column is read, padding or not
+    assert padding_difference(model, [[5, 6, 9, 2], [9] * 40 + [2]], pad_id=3) > 1e-3
+
+
+def test_no_gold_file_means_accuracy_by_label_only(inputs, tmp_path):
+    sft, _ = inputs
+    preferences = save_toy_preferences(tmp_path / "preferences")
+    (preferences / "gold.jsonl").unlink()
+    job = make_job(tmp_path / "out", sft, preferences, {**TRAINER, "num_train_epochs": 1}, max_pairs=20)
+    metrics = run(job)
+    assert metrics["pairs"] == 20
+    assert "accuracy_gold" not in metrics
+    assert metrics["accuracy_longer"] + metrics["accuracy_shorter"] == pytest.approx(1)
+    assert json.loads((job.out / "margins.json").read_text())["order"] == "label"
+
+
+def test_equal_runs_give_equal_weights(inputs, tmp_path):
+    weights = []
+    for name in ("one", "two"):
+        job = make_job(tmp_path / name, *inputs, {**TRAINER, "num_train_epochs": 1})
+        run(job)
+        weights.append((job.out / "model" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(inputs, tmp_path):
+    trainer = {**TRAINER, "num_train_epochs": 2, "save_steps": 3}
+    whole = make_job(tmp_path / "whole", *inputs, trainer)
+    run(whole)
+    killed = make_job(tmp_path / "killed", *inputs, trainer)
+    checkpoints = [path.relative_to(whole.out) for path in (whole.out / "resume").rglob("checkpoint-6")]
+    assert len(checkpoints) == 1
+    shutil.copytree(whole.out / checkpoints[0], killed.out / checkpoints[0])
+    metrics = run(killed)
+    weights = [(job.out / "model" / "model.safetensors").read_bytes() for job in (whole, killed)]
+    assert weights[0] == weights[1]
+    assert metrics["pairs"] == 96
+    log = [json.loads(line)["step"] for line in (killed.out / "log.jsonl").read_text().splitlines()]
+    assert log == [json.loads(line)["step"] for line in (whole.out / "log.jsonl").read_text().splitlines()]
+
+
+def pair(better, worse, lengths=(3, 3), prompt="p"):
+    return ScoredPair(
+        prompt=prompt, better_reward=better, worse_reward=worse, better_length=lengths[0], worse_length=lengths[1]
+    )
+
+
+def test_accuracy_counts_prompts_and_halves_ties():
+    pairs = [pair(1, 0, (5, 3)), pair(0, 1, (5, 3)), pair(2, 1, (3, 5), "q"), pair(1, 1, (4, 4), "r")]
+    result = accuracies(pairs, seed=0)
+    assert result["reward"][0] == pytest.approx((0.5 + 1 + 0.5) / 3)
+    assert result["longer"][0] == pytest.approx((1 + 0 + 0.5) / 3)
+    assert result["shorter"][0] == pytest.approx((0 + 1 + 0.5) / 3)
+    assert result["reward"][3] == 3
+    assert margins(pairs, bins=2) == {"edges": [-1.0, 0.0, 1.0], "counts": [1, 3]}
+
+
+def test_the_true_order_undoes_label_noise_and_leaves_out_near_ties():
+    class Encoded:
+        prompt_ids = (1, 2)
+
+        def __init__(self, name):
+            self.id, self.chosen_ids, self.rejected_ids = name, [1, 2, 3], [1]
+
+    gold = {"right": (0.9, 0.2), "swapped": (0.2, 0.9), "near": (0.5, 0.55), "edge": (0.3, 0.2)}
+    judged = true_order([Encoded(name) for name in gold], [1.0, 0.0] * 4, gold)
+    assert [(p.better_reward, p.better_length) for p in judged] == [(1.0, 3), (0.0, 1), (1.0, 3)]
+
+
+def test_a_pad_token_that_ends_turns_is_refused(tmp_path):
+    save_toy_model(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.pad_token = "<|im_end|>"
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"pad token is '<\|im_end\|>'.*other than the end of a turn"):
+        load_tokenizer(tmp_path)
+
+
+def test_heldout_pairs_without_a_clear_gold_difference_are_refused(inputs, tmp_path):
+    sft, _ = inputs
+    preferences = save_toy_preferences(tmp_path / "preferences", num_pairs=8, num_heldout=4)
+    rows = [json.loads(line) for line in (preferences / "gold.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps({**row, "chosen_gold": 0.5, "rejected_gold": 0.5}) + "\n" for row in rows)
+    (preferences / "gold.jsonl").write_text(text)
+    with pytest.raises(UserError, match=r"no held-out pair has gold scores 0\.1 apart"):
+        run(make_job(tmp_path / "out", sft, preferences, {**TRAINER, "num_train_epochs": 1}))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "message"),
+    [
+        ({"learning_rat": 1e-3}, "Did you mean 'learning_rate'"),
+        ({"learning_rate": "1e-3"}, "takes float here, not str"),
+        ({"output_dir": "here"}, "'output_dir' cannot be given here"),
+    ],
+)
+def test_trainer_keys_are_checked_before_anything_starts(trainer, message):
+    with pytest.raises(UserError, match=message):
+        validate(Recipe, {"trainer": trainer}, "reward.yaml")
+
+
+def test_scores_come_back_in_the_given_order():
+    class Length(torch.nn.Module):
+        device = "cpu"
+
+        def forward(self, input_ids, attention_mask, use_cache):
+            return type("Output", (), {"logits": attention_mask.sum(1, keepdim=True).float()})
+
+    assert score(Length(), [[1] * n for n in (5, 2, 9, 1)], pad_id=0, batch_size=2) == [5, 2, 9, 1]
