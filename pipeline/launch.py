@@ -74,6 +74,7 @@ def environment(processes: int, accel: dict[str, Any]) -> dict[str, str]:
     env = dict(os.environ)
     env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     env.setdefault("TOKENIZERS_PARALLELISM", "true")
+    env.setdefault("TQDM_DISABLE", "1")  # the libraries' bars; ours says what matters
     env.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     env.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")
     if accel.get("use_cpu"):

@@ -28,6 +28,11 @@ class EncodedPair:
     chosen_ids: list[int]
     rejected_ids: list[int]
 
+    @property
+    def length(self) -> int:
+        """The number of tokens of prompt and longer answer: what the pair takes in a batch."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:
     """The rows of a preference file. Raises UserError where it is empty, or a row lacks a column."""
@@ -61,12 +66,11 @@ def encode_pairs(
     kept, dropped = [], Counter[str]()
     for row in rows:
         pair = encode_pair(tokenizer, row)
-        longest = len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
         if min(len(pair.chosen_ids), len(pair.rejected_ids)) <= 1:
             dropped["empty"] += 1
         elif pair.chosen_ids == pair.rejected_ids:
             dropped["equal"] += 1
-        elif longest > max_length:
+        elif pair.length > max_length:
             dropped["too_long"] += 1
         else:
             kept.append(pair)

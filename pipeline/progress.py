@@ -19,7 +19,15 @@ class Progress:
         self.started = self.last = time.monotonic()
         self.bar = None
         if sys.stderr.isatty():
-            self.bar = tqdm(total=total, desc=what, unit=f" {unit}", initial=initial, dynamic_ncols=True, leave=False)
+            self.bar = tqdm(
+                total=total,
+                desc=what,
+                unit=f" {unit}",
+                initial=initial,
+                dynamic_ncols=True,
+                leave=False,
+                disable=False,  # the worker's environment turns off every bar but this one
+            )
 
     def __enter__(self) -> "Progress":
         return self
@@ -44,11 +52,11 @@ class Progress:
         self.last = time.monotonic()
         seconds = self.last - self.started
         rate = (self.done - self.initial) / max(seconds, 1e-9)
-        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "time left not known yet"
         shown = "".join(f"  {k} {v:.4g}" for k, v in values.items())
         sys.stderr.write(
             f"{self.what}: {self.done}/{self.total} {self.unit} ({self.done / max(self.total, 1):.0%})  "
-            f"{rate:.3g} {self.unit}/s  {left:.0f} s left{shown}\n"
+            f"{rate:.3g} {self.unit}/s  {left}{shown}\n"
         )
         sys.stderr.flush()
 

@@ -220,6 +220,8 @@ def seal(todo: Plan, outcome: Outcome, started: float) -> None:
             **provenance(),
         },
     )
+    # make compares times: a recipe that was edited while the stage ran must be newer than the manifest.
+    os.utime(todo.folder / artifact.MANIFEST, (started, started))
     say(
         todo,
         f"done in {sealed['seconds']:.1f} s ({sealed['cpu_seconds']:.0f} CPU-s, load {sealed['load']:.1f}, "

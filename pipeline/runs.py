@@ -32,20 +32,14 @@ def verify(run: Path) -> list[str]:
         if artifact.fingerprint(sealed["identity"]) != sealed["fingerprint"]:
             problems.append(f"{folder / artifact.MANIFEST}: its fingerprint is not that of its identity")
         if sealed["identity"]["stage"] != name:
-            problems.append(
-                f"{folder / artifact.MANIFEST}: is the manifest of the stage {sealed['identity']['stage']}"
-            )
+            problems.append(f"{folder / artifact.MANIFEST}: is that of the stage {sealed['identity']['stage']}")
         for key, link in sealed["inputs"].items():
             source = (folder.resolve() / link["folder"]).resolve()
             found = artifact.manifest(source) if source.is_dir() else None
             if found is None:
                 problems.append(f"{folder}: its input {key} is no longer at {source}")
-            elif (
-                found["fingerprint"] != link["fingerprint"] or sealed["identity"]["inputs"][key] != link["fingerprint"]
-            ):
-                problems.append(
-                    f"{folder}: its input {key} at {source} is another artifact than the one it was made from"
-                )
+            elif not found["fingerprint"] == link["fingerprint"] == sealed["identity"]["inputs"][key]:
+                problems.append(f"{folder}: its input {key} at {source} is not the artifact that it was made from")
     return problems
 
 

@@ -26,7 +26,9 @@ def die_with_driver() -> None:
     """Kills this process and those that it started when the driver's end of the pipe closes."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not sys.stdin: its lock, held by a waiting thread, is fatal to the interpreter's shutdown.
+        while os.read(0, 1):
+            pass
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

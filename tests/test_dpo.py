@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.dpo.recipe import Recipe
 from pipeline.dpo.train import check_start, heldout_figures, log_probabilities, make_trainer, run
+from pipeline.length_grouped import LengthGroupedSampler
 from pipeline.pairs import encode_pairs, read_pairs
 from pipeline.recipe import validate
 from pipeline.stage import Job, UserError
@@ -78,6 +79,8 @@ def test_the_model_loads_with_plain_transformers_and_differs_from_sft(trained, i
     tokenizer = AutoTokenizer.from_pretrained(job.out / "model")
     assert tokenizer.chat_template
     assert tokenizer.pad_token_id == model.config.pad_token_id
+    ends = [tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
+    assert model.generation_config.eos_token_id == ends, "answers must end with the turn, not with the document alone"
     before = AutoModelForCausalLM.from_pretrained(inputs[0] / "model")
     changed = [not torch.equal(a, b) for a, b in zip(model.parameters(), before.parameters(), strict=True)]
     assert all(changed)
@@ -162,3 +165,18 @@ def test_heldout_figures_follow_the_definition_of_the_implicit_reward():
 def test_trainer_keys_are_checked_before_anything_starts(trainer, message):
     with pytest.raises(UserError, match=message):
         validate(Recipe, {"trainer": trainer}, "dpo.yaml")
+
+
+def test_batches_hold_like_lengths_and_an_epochs_order_needs_no_history():
+    lengths = [(7 * index) % 101 for index in range(202)]
+    sampler = LengthGroupedSampler(lengths, batch_size=8, seed=3)
+    first = list(sampler)
+    sampler.set_epoch(5)
+    sixth = list(sampler)
+    assert sorted(first) == sorted(sixth) == list(range(202))
+    assert first != sixth
+    fresh = LengthGroupedSampler(lengths, batch_size=8, seed=3)
+    fresh.set_epoch(5)
+    assert list(fresh) == sixth
+    spread = [max(batch) - min(batch) for batch in ([lengths[i] for i in first[s : s + 8]] for s in range(8, 160, 8))]
+    assert sorted(spread)[len(spread) // 2] < 40, "random batches of eight spread over about 80"

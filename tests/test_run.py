@@ -69,6 +69,20 @@ def test_a_finished_stage_is_skipped_and_its_manifest_touched(chain):
     assert manifest.stat().st_mtime > 1
 
 
+def test_a_recipe_edited_during_the_build_is_newer_than_the_manifest(chain, monkeypatch):
+    """Else make would never call the driver again for it."""
+    launch = chain.launch
+
+    def edit(*args):
+        chain.recipe("mine", collect="value: 2")
+        return launch(*args)
+
+    monkeypatch.setattr(run, "launch", edit)
+    assert chain("collect") == 0
+    recipe, manifest = chain.recipes / "mine" / "collect.yaml", chain.runs / "mine" / "collect" / "manifest.json"
+    assert recipe.stat().st_mtime > manifest.stat().st_mtime
+
+
 def test_a_stage_without_its_input_is_the_users_mistake(chain, capsys):
     assert chain("corpus") == 2
     assert "its input" in (message := capsys.readouterr().err) and "make collect" in message

@@ -10,8 +10,8 @@ from pipeline.world.judge import PRONOUNS, SENTENCE_END, WEIGHTS, judge
 from pipeline.world.story import Story, write
 from pipeline.world.wishes import Wishes
 
-STORY = """There was once a shy little fox named Mia. She loved painting and eating plums. On a sunny Sunday, Mia took a \
-shiny red kite to the meadow and slipped on beans. Bang! The kite broke.
+STORY = """There was once a shy little fox named Mia. She loved painting and eating plums. On a sunny Sunday, Mia \
+took a shiny red kite to the meadow and slipped on beans. Bang! The kite broke.
 
 Soon, Mia met Tom, a plump bear, eating figs. "My kite is broken," said Mia. Tom went off and came back with glue.
 
@@ -32,7 +32,7 @@ CASES = {
     "girl named Tom": (swap("a plump bear", "a plump girl"), "Tom is a girl but goes with 'he'"),
     "stranger": (swap("Together they", "Together Otto and Mia"), "Otto was never introduced"),
     "too early": (swap("Bang!", "Tom laughed."), "Tom acts before being introduced"),
-    "second thing": (swap("Together they mended the kite", "Together they mended the drum"), "thing changes: kite, drum"),
+    "second thing": (swap("mended the kite", "mended the drum"), "thing changes: kite, drum"),
     "no thing": (STORY.replace("kite", "clay"), "no thing is named"),
     "second place": (swap("Soon,", "Soon, in the forest,"), "place changes: meadow, forest"),
     "no place": (swap(" to the meadow", ""), "no place is named"),
@@ -53,11 +53,16 @@ CASES = {
     "an": (swap("a plump", "an plump"), "'an plump'"),
     "repeated sentence": (swap("Together", "Tom went off and came back with glue. Together"), "comes 2 times"),
     "doubled words": (swap("came back", "came back came back"), "'came back' twice in a row"),
-    "run of words": (swap("Together", "Off and came back with glue, and Tom off and came back with glue. Together"), "comes 3 times"),
+    "run of words": (
+        swap("Together", "Off and came back with glue, and Tom off and came back with glue. Together"),
+        "comes 3 times",
+    ),
     "too long": (swap("Bang!", " ".join(f"Tom saw {n}." for n in ["figs"] * 60)), "length:"),
     "too short": (STORY[: STORY.index(" On a sunny")], "length:"),
     "wrong ending": (
-        STORY[: STORY.index(" That night")] + " That night, Mia cried and could not sleep.", "ending should be happy, the story has sad"),
+        STORY[: STORY.index(" That night")] + " That night, Mia cried and could not sleep.",
+        "ending should be happy, the story has sad",
+    ),
     "other place": (swap("meadow", "forest"), "place should be meadow, the story has forest"),
     "other thing": (STORY.replace("kite", "drum"), "thing should be kite, the story has drum"),
     "other name": (STORY.replace("Mia", "Ida"), "name should be Mia, the story has Ida"),

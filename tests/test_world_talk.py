@@ -8,7 +8,15 @@ import pytest
 from pipeline.world.judge import judge
 from pipeline.world.story import write
 from pipeline.world.talk import (
-    PHRASINGS, QUESTIONS, ask, continuation, conversations, draw_wishes_of, plain, prompts, question,
+    PHRASINGS,
+    QUESTIONS,
+    ask,
+    continuation,
+    conversations,
+    draw_wishes_of,
+    plain,
+    prompts,
+    question,
 )  # fmt: skip
 from pipeline.world.wishes import SPLITS, Wishes, draw_wishes, split_of
 
@@ -32,7 +40,9 @@ def test_plain_is_the_first_phrasing_and_draws_nothing():
         "The ending is sad."
     )
     assert plain(wishes) == ask(Random(1), wishes, 0) == expected
-    assert plain(Wishes(thing="kite", place="park", ending="happy")).startswith("Write a story. There is a kite in it.")
+    assert plain(Wishes(thing="kite", place="park", ending="happy")).startswith(
+        "Write a story. There is a kite in it."
+    )
 
 
 def test_conversations_keep_their_mixture_and_their_split():

@@ -13,11 +13,12 @@ from pipeline.corpus.words import sentences
 MODEL = (
     r"(?:ai|a\.i\.|artificial intelligence|(?:large )?language model|llm|chat ?bot|(?:ai|virtual|digital) assistant)"
 )
+ME = r"(?:(?-i:I)|my|me)"  # a capital I: the small one is a variable
 # Phrases that people do not write about themselves; matched within one sentence, white space and case aside.
 PHRASES = (
     rf"\b(?:as|being|i am|i'm) (?:just |only |merely )?(?:an?|your|the) (?:\w+ ){{0,2}}{MODEL}\b",
-    rf"\b{MODEL}\b.{{0,40}}\b(?:i|my|me)\b",
-    rf"\b(?:i|my|me)\b.{{0,40}}\b{MODEL}\b",
+    rf"\b{MODEL}\b.{{0,40}}\b{ME}\b",
+    rf"\b{ME}\b.{{0,40}}\b{MODEL}\b",
     rf"\b(?:generated|written|created|produced|composed|made|comes?|answer(?:ed)?) (?:by|from|with|using) "
     rf"(?:an?|the|our) (?:\w+ ){{0,2}}{MODEL}\b",
     r"\bmy (?:training data|training cut-?off|knowledge cut-?off|last (?:knowledge )?update)\b",
@@ -31,7 +32,6 @@ PHRASES = (
     r"\b(?:let me know|feel free to (?:ask|reach|let)|do not hesitate to|don't hesitate to hesitate to)"
     r".{0,60}\b(?:questions?|help|changes?|assistance|else|version|revis|adjust|more|another|know|ask)",
     r"\bis there anything else (?:i|you)\b",
-    r"\bregenerate (?:the )?response\b",
     r"\b(?:as of|until|up to) my (?:last|latest|most recent) (?:knowledge |training )?(?:update|cut-?off|data)\b",
     r"\b(?:i was|i have been|i am|i'm|me,) (?:trained|developed|created|built|made|designed) by\b.{0,30}\b"
     r"(?:openai|anthropic|google|meta|ai|lab|company|team|developers)\b",
@@ -39,13 +39,15 @@ PHRASES = (
     r"(?:story|text|summary|response|answer|version)\b.{0,40}(?:you asked|you requested|as requested|for you|:\s*$)",
 )
 PATTERN = re.compile("|".join(PHRASES), re.IGNORECASE)
+# Buttons beside an answer, pasted with it; no sentence of their own, so only they go.
+BUTTONS = re.compile(r"\b(?:regenerate (?:the )?response|stop generating)\b[.!]?\s*", re.IGNORECASE)
 SPACE = re.compile(r"\s+")
 
 
 def without(text: str) -> tuple[str, int]:
     """The text without such sentences, and how many there were."""
+    text, gone = BUTTONS.subn("", text)
     kept: list[str] = []
-    gone = 0
     for piece in sentences(text):
         if PATTERN.search(SPACE.sub(" ", piece).replace("\u2019", "'")):
             gone += 1

@@ -17,11 +17,14 @@ DOT = r"(?:\.|[ ]?(?:\[dot\]|\(dot\))[ ]?|[ ]dot[ ])"
 EMAIL = re.compile(rf"(?<![\w.+-])[a-z0-9][\w.+-]*{AT}(?:[a-z0-9-]+{DOT})+[a-z]{{2,24}}\b", re.IGNORECASE)
 # Digits in groups. Whether they are a telephone number is settled by form, count and company in `is_phone`.
 NUMBER = re.compile(
-    r"(?<![\w.,/$€£-])(?:(?:\+|00)\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?)?\d{2,5}(?:[ .-]?\d{2,5}){0,5}"
+    r"(?<![\w.,/$€£-])(?:(?:\+|00)\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?)?\d{2,5}(?:/\d{4,9}|(?:[ .-]?\d{2,5}){0,5})"
     r"(?![\w/-])(?![.,]\d)"
 )
 FORMS = re.compile(
-    r"\d{3}([-. ])\d{3,4}\1\d{3,4}|\d{3}-\d{4}|0\d{1,4}[- ]\d{3,4}(?:[- ]?\d{2,5}){0,2}|0\d(?:([ .-])\d{2})(?:\2\d{2}){3}"
+    r"\d{3}([-. ])\d{3,4}\1\d{3,4}"  # 555-010-4477
+    r"|\d{3}-\d{4}"
+    r"|0\d{1,4}[-/ ]\d{3,9}(?:[- ]?\d{2,5}){0,2}"  # 0301 555 7788, 030/23125286, 031-390 06 05
+    r"|0\d(?:([ .-])\d{2})(?:\2\d{2}){3}"  # 01.99.00.48.19
 )
 CALL = re.compile(
     r"\b(?:call|calling|phone|telephone|tel|mobile|cell|fax|ring|dial|text|sms|whatsapp|hotline|reach|reached|contact)\b"

@@ -17,8 +17,8 @@ BLANK_LINES = re.compile(r"\n{3,}")
 RULE_LINE = re.compile(r"^[ \t]*([-=_*~#])(?:[ \t]*\1){4,}[ \t]*$\n?", re.MULTILINE)
 
 
-# What is left of a letter of UTF-8 read as windows-1252, inside or at the start of a word: "Ã…sa" was "Åsa". ftfy lets it
-# pass, since capital letter and mark might stand together; before or after a letter they do not.
+# What is left of a letter of UTF-8 read as windows-1252, at the start of a word or inside it: "Ã…sa" was "Åsa". ftfy
+# lets it pass, since a capital letter and a mark might stand together; right before a small letter they do not.
 LEFTOVER = re.compile(
     r"[\u00c2-\u00df][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122](?=[a-z])"
 )

@@ -17,22 +17,26 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from trl import DPOConfig, DPOTrainer
 
+from pipeline.chat import stop_ids
 from pipeline.dpo.recipe import Recipe
 from pipeline.intervals import bootstrap_mean, proportion
+from pipeline.length_grouped import STRATEGY, LengthGrouped
 from pipeline.pairs import EncodedPair, encode_pairs, read_pairs, sample_pairs
 from pipeline.stage import Job, UserError
 from pipeline.trainers import common, score_trained_positions_only, train
 
+# Pairs of like length share a batch, so little of it is padding; the sampler needs the column "length".
+SAMPLING = {"train_sampling_strategy": STRATEGY, "remove_unused_columns": False}
 NUM_HELDOUT = 256  # held-out pairs measured before and after training; more would cost time and tell little
 TOLERANCE = 1e-3
 # The losses that equal ln 2 where policy and reference agree; of the others only the margin is checked.
 LN2_LOSSES = ("sigmoid", "robust")
 
 
-class EncodedDPOTrainer(DPOTrainer):
+class EncodedDPOTrainer(LengthGrouped, DPOTrainer):
     """DPOTrainer on pairs that are token ids already.
 
     Mends one thing: TRL applies the chat template by itself, which would parse a special token spelt out in a user's
@@ -59,6 +63,10 @@ def run(job: Job) -> dict[str, float]:
     before = log_probabilities(trainer, heldout)
     train(trainer, job, "dpo")
     after = log_probabilities(trainer, heldout)
+    # The trainer sets the model's end token to the tokenizer's, the end of a document; answers end with a turn.
+    trainer.model.generation_config = GenerationConfig(
+        eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
+    )
     trainer.model.save_pretrained(job.out / "model")
     tokenizer.save_pretrained(job.out / "model")
     return {
@@ -78,6 +86,7 @@ def make_trainer(
         **common(job),
         "model_init_kwargs": {"use_safetensors": True},
         "precompute_ref_log_probs": True,
+        **SAMPLING,
         "max_length": window,
         **job.recipe.trainer,
     }
@@ -91,9 +100,10 @@ def make_trainer(
     return trainer
 
 
-def row(pair: EncodedPair) -> dict[str, list[int]]:
-    """The columns that DPOTrainer's collator takes."""
-    return {"prompt_ids": pair.prompt_ids, "chosen_ids": pair.chosen_ids, "rejected_ids": pair.rejected_ids}
+def row(pair: EncodedPair) -> dict[str, Any]:
+    """The columns that DPOTrainer's collator takes, and the length that its sampler takes."""
+    ids = {"prompt_ids": pair.prompt_ids, "chosen_ids": pair.chosen_ids, "rejected_ids": pair.rejected_ids}
+    return {**ids, "length": pair.length}
 
 
 def batch_of(trainer: DPOTrainer, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

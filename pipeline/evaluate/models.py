@@ -75,6 +75,8 @@ def candidates(inputs: Mapping[str, Path]) -> list[Candidate]:
         if not (folder / "config.json").is_file():
             raise UserError(f"evaluate: {folder} holds no model (no config.json). Build the stage {stage} again.")
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        # Documents are longer than the window and are cut into windows here; transformers would warn of each.
+        tokenizer.model_max_length = int(1e30)
         context = int(AutoConfig.from_pretrained(folder, trust_remote_code=False).max_position_embeddings)
         name = re.sub(r"\W", "_", key)
         found.append(

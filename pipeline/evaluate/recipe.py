@@ -25,7 +25,7 @@ class Recipe(StageRecipe):
     temperature: float = Field(default=0.7, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     max_new_tokens: int = Field(default=170, ge=1)
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=128, ge=1)
     num_heldout_documents: int = Field(default=400, ge=2)
     num_samples: int = Field(default=6, ge=0)
     uncertified: str | None = Field(default=None, min_length=10)

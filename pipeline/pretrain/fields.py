@@ -52,7 +52,7 @@ def check_against(section: dict[str, Any], model_type: str, fields: list[str]) -
 
 
 def installed(model_type: str) -> list[str]:
-    """The fields that a recipe may give for a model type, by the installed transformers. ValueError if it is unknown."""
+    """The fields that a recipe may give for a model type, of the installed transformers. ValueError if unknown."""
     mapping = importlib.import_module("transformers.models.auto.configuration_auto").CONFIG_MAPPING
     if model_type not in mapping:
         close = difflib.get_close_matches(model_type, list(mapping), n=1)

@@ -30,7 +30,7 @@ class Log:
             self.file.close()
 
     def write(self, entry: dict[str, float | int]) -> None:
-        """Appends one object, on the process that writes."""
-        if self.file is not None:
+        """Appends one object on the process that writes, unless it says no more than the step."""
+        if self.file is not None and entry.keys() > {"step"}:
             self.file.write(json.dumps(entry) + "\n")
             self.file.flush()

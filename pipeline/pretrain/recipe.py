@@ -25,7 +25,9 @@ class Recipe(StageRecipe):
     context: tokens a row. packing: "documents" (rows begin where documents begin) or "stream" (anywhere).
     batch_size: rows an optimiser step, over all processes. micro_batch_size: rows at once in one process; the batch's
         gradients are accumulated. None: the whole share of a process at once.
-    tokens or steps: the budget. learning_rate: its peak, after warmup_share of the steps; then the schedule down to 0.
+    tokens or steps: the budget.
+    optimizer: "adamw", or "muon" for the matrices inside the model (AdamW for the rest).
+    learning_rate: its peak, after warmup_share of the steps; then the schedule down to 0.
     """
 
     unhashed: ClassVar[frozenset[str]] = frozenset({"evaluate_every", "checkpoint_every", "log_every"})
@@ -37,7 +39,8 @@ class Recipe(StageRecipe):
     micro_batch_size: int | None = Field(default=None, ge=1)
     tokens: int | None = Field(default=None, ge=1)
     steps: int | None = Field(default=None, ge=1)
-    learning_rate: float = Field(default=5e-3, gt=0)
+    optimizer: Literal["adamw", "muon"] = "muon"
+    learning_rate: float = Field(default=1e-2, gt=0)
     schedule: Literal["cosine", "linear", "wsd"] = "cosine"
     warmup_share: float = Field(default=0.05, ge=0, le=1)
     weight_decay: float = Field(default=0.1, ge=0)

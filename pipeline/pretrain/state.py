@@ -26,7 +26,7 @@ class Standing:
     skipped: list[int] = field(default_factory=list)  # the steps whose gradient was not finite
 
 
-def write(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, standing: Standing) -> None:
+def write(folder: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer], standing: Standing) -> None:
     """Writes a checkpoint's files. Parameters go by name, so tied ones are written once."""
     parameters = dict(model.named_parameters())
     save_file(
@@ -34,6 +34,7 @@ def write(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
     )
     moments = {
         f"{name}/{key}": torch.as_tensor(value).contiguous()
+        for optimizer in optimizers
         for name, parameter in parameters.items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
@@ -41,8 +42,10 @@ def write(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
     (folder / "standing.json").write_text(json.dumps(asdict(standing), indent=1), encoding="utf-8")
 
 
-def read(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]) -> Standing:
-    """Puts a checkpoint's state into model and optimizer. Raises UserError where it belongs to another run."""
+def read(
+    folder: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer], identity: dict[str, Any]
+) -> Standing:
+    """Puts a checkpoint's state into model and optimisers. Raises UserError where it belongs to another run."""
     standing = Standing(**json.loads((folder / "standing.json").read_text(encoding="utf-8")))
     other = [
         f"{key}: {standing.identity.get(key)} -> {identity.get(key)}"
@@ -59,8 +62,11 @@ def read(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
+    owners = {
+        id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]
+    }
     for name_key, value in load_file(folder / "optimizer.safetensors").items():
         name, _, key = name_key.rpartition("/")
         parameter = parameters[name]
-        optimizer.state[parameter][key] = value.to(parameter.device)
+        owners[id(parameter)].state[parameter][key] = value.to(parameter.device)
     return standing

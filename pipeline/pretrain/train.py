@@ -8,6 +8,7 @@ resumed ends with the weights of one that was not, and any number of processes s
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -25,7 +26,7 @@ from pipeline.checkpoint import newest_valid, save_atomically
 from pipeline.pretrain import heldout, state
 from pipeline.pretrain.log import Log
 from pipeline.pretrain.model import build, save
-from pipeline.pretrain.optimizer import adamw
+from pipeline.pretrain.optimizer import build_optimizers
 from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.schedule import factor
 from pipeline.progress import Progress
@@ -61,7 +62,7 @@ def run(job: Job) -> dict[str, float]:
         save(model, tokenizer, job.out / "model")
         (job.resume / "log.jsonl").replace(job.out / "log.jsonl")
     accelerator.wait_for_everyone()
-    tokens = standing.step * recipe.batch_size * recipe.context
+    reached = figures(standing, recipe)
     return {
         "heldout_bits_per_byte": heldout.bits_per_byte(scores, rows),
         "heldout_bits_per_byte_low": low,
@@ -69,11 +70,9 @@ def run(job: Job) -> dict[str, float]:
         "heldout_bits_per_byte_n": len(rows),
         "unigram_bits_per_byte": unigram_bits_per_byte(train_split, heldout_split),
         "parameters": model.num_parameters(),
-        "tokens": tokens,
-        "tokens_per_second": tokens / max(standing.seconds, 1e-9),
-        "seconds": standing.seconds,
-        "final_loss": standing.loss,
         "skipped_steps": len(standing.skipped),
+        "final_loss": reached.pop("loss"),
+        **reached,
     }
 
 
@@ -94,11 +93,11 @@ def train(
     """The loop: from the newest valid checkpoint, or from nothing, to the last step. Returns where it stands then."""
     recipe: Recipe = job.recipe
     micro_batches = shares(recipe, accelerator)
-    model, optimizer = accelerator.prepare(model, adamw(model, recipe.weight_decay))
+    model, *optimizers = accelerator.prepare(model, *build_optimizers(model, recipe.optimizer, recipe.weight_decay))
     bare = accelerator.unwrap_model(model)
     checkpoint = newest_valid(job.resume)
     if checkpoint is not None:
-        standing = state.read(checkpoint, bare, optimizer, standing.identity)
+        standing = state.read(checkpoint, bare, optimizers, standing.identity)
     log = Log(job.resume / "log.jsonl", step=standing.step, writes=accelerator.is_main_process)
     progress = Progress(recipe.num_steps, "pretrain", "steps", initial=standing.step)
     losses: list[torch.Tensor] = []  # of the steps since the last logged one
@@ -108,40 +107,32 @@ def train(
             learning_rate = recipe.learning_rate * factor(
                 standing.step, recipe.num_steps, recipe.schedule, recipe.warmup_share
             )
-            for group in optimizer.param_groups:
+            for group in itertools.chain(*(optimizer.param_groups for optimizer in optimizers)):
                 group["lr"] = learning_rate
             torch.manual_seed(step_seed(job.seed, standing.step, accelerator.process_index))  # for dropout
             loss = forward_backward(model, order[standing.step], micro_batches, accelerator)
             gradient_norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             if torch.isfinite(gradient_norm):
-                optimizer.step()
+                for optimizer in optimizers:
+                    optimizer.step()
                 losses.append(loss)
             else:
                 skip(standing, recipe)
-            optimizer.zero_grad()
+            model.zero_grad()
             standing.step += 1
             standing.seconds += time.monotonic() - started
 
             last = standing.step == recipe.num_steps
-            entry: dict[str, float | int] = {}
+            entry: dict[str, float | int] = {"step": standing.step}
             if losses and (last or standing.step % recipe.log_every == 0):
                 standing.loss = accelerator.reduce(torch.stack(losses).mean(), reduction="mean").item()
                 losses.clear()
-                tokens = standing.step * recipe.batch_size * recipe.context
-                entry = {
-                    "step": standing.step,
-                    "tokens": tokens,
-                    "loss": standing.loss,
-                    "learning_rate": learning_rate,
-                    "gradient_norm": float(gradient_norm),
-                    "seconds": round(standing.seconds, 3),
-                    "tokens_per_second": round(tokens / standing.seconds, 1),
-                }
+                entry |= {"learning_rate": learning_rate, "gradient_norm": float(gradient_norm)}
+                entry |= figures(standing, recipe)
             if not last and standing.step % recipe.evaluate_every == 0:
                 scores = heldout.score(bare, rows, accelerator, limit=EVALUATION_ROWS)
-                entry |= {"step": standing.step, "heldout_bits_per_byte": heldout.bits_per_byte(scores, rows)}
-            if entry:
-                log.write(entry)
+                entry["heldout_bits_per_byte"] = heldout.bits_per_byte(scores, rows)
+            log.write(entry)
             progress.update(1, loss=standing.loss)
 
             stopping = accelerator.check_trigger()
@@ -149,13 +140,24 @@ def train(
                 if accelerator.is_main_process:
                     save_atomically(
                         job.resume / f"step-{standing.step}",
-                        lambda folder: state.write(folder, bare, optimizer, standing),
+                        lambda folder: state.write(folder, bare, optimizers, standing),
                         keep=CHECKPOINTS_KEPT,
                     )
                 accelerator.wait_for_everyone()
             if stopping:
                 raise SystemExit(143)
     return standing
+
+
+def figures(standing: state.Standing, recipe: Recipe) -> dict[str, float | int]:
+    """What the log and the metrics say about the way so far. loss: nats per token, a mean since the last logged."""
+    tokens = standing.step * recipe.batch_size * recipe.context
+    return {
+        "loss": standing.loss,
+        "tokens": tokens,
+        "seconds": round(standing.seconds, 3),
+        "tokens_per_second": round(tokens / max(standing.seconds, 1e-9), 1),
+    }
 
 
 def forward_backward(

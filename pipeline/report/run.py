@@ -23,7 +23,7 @@ CURVES = (
     ("Accuracy", ("accuracy", "eval_accuracy", "rewards/accuracies", "eval_rewards/accuracies"), "share of pairs"),
     ("Margin", ("margin", "eval_margin", "rewards/margins", "eval_rewards/margins"), "reward difference"),
     ("Learning rate", ("learning_rate",), "learning rate"),
-    ("Gradient norm", ("grad_norm",), "norm before clipping"),
+    ("Gradient norm", ("gradient_norm", "grad_norm"), "norm before clipping"),
     ("Throughput", ("tokens_per_second",), "tokens a second"),
 )
 # What the loss of a stage that compares answers is a mean over.

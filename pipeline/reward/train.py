@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoTokenizer
 from trl import RewardConfig, RewardTrainer
 
 from pipeline.chat import end_of_turn_id
+from pipeline.length_grouped import STRATEGY, LengthGrouped
 from pipeline.pairs import EncodedPair, encode_pairs, read_pairs, sample_pairs
 from pipeline.reward.recipe import Recipe
 from pipeline.reward.score import ScoredPair, accuracies, margins, padding_difference, score
@@ -25,7 +26,13 @@ from pipeline.trainers import common, train
 
 # Gold scores nearer than this count as equal: which of two such answers is better is not a fair question.
 GOLD_DIFFERENCE = 0.1
+# Pairs of like length share a batch, so little of it is padding; the sampler needs the column "length".
+SAMPLING = {"train_sampling_strategy": STRATEGY, "remove_unused_columns": False}
 NUM_PADDING_PROBES = 8
+
+
+class LengthGroupedRewardTrainer(LengthGrouped, RewardTrainer):
+    """RewardTrainer whose batches hold pairs of like length."""
 
 
 def run(job: Job) -> dict[str, float]:
@@ -38,10 +45,17 @@ def run(job: Job) -> dict[str, float]:
     pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), window, str(source / "train.jsonl"))
     heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), window, str(source / "heldout.jsonl"))
     pairs = sample_pairs(pairs, recipe.max_pairs, f"{job.seed}/reward/pairs")
-    trainer = RewardTrainer(
+    settings = {
+        **common(job),
+        "model_init_kwargs": {"use_safetensors": True},
+        "max_length": window,
+        **SAMPLING,
+        **recipe.trainer,
+    }
+    trainer = LengthGroupedRewardTrainer(
         model=str(model_path),
-        args=RewardConfig(**{**common(job), "model_init_kwargs": {"use_safetensors": True}, **recipe.trainer}),
-        train_dataset=Dataset.from_list([row(pair) for pair in pairs]),
+        args=RewardConfig(**settings),
+        train_dataset=Dataset.from_list([{**sides(pair), "length": pair.length} for pair in pairs]),
         processing_class=tokenizer,
     )
     train(trainer, job, "reward")
@@ -67,7 +81,7 @@ def load_tokenizer(model_path: Path) -> Any:
     return tokenizer
 
 
-def row(pair: EncodedPair) -> dict[str, list[int]]:
+def sides(pair: EncodedPair) -> dict[str, list[int]]:
     """The columns of a pair that RewardTrainer takes as it is."""
     return {"chosen_ids": pair.prompt_ids + pair.chosen_ids, "rejected_ids": pair.prompt_ids + pair.rejected_ids}
 
@@ -76,7 +90,7 @@ def measure(
     model: torch.nn.Module, tokenizer: Any, heldout: Sequence[EncodedPair], gold_file: Path, job: Job
 ) -> dict[str, float]:
     """The held-out figures; writes margins.json."""
-    sequences = [side for pair in heldout for side in row(pair).values()]
+    sequences = [side for pair in heldout for side in sides(pair).values()]
     rewards = score(model, sequences, tokenizer.pad_token_id)
     labelled = [scored(pair, rewards[2 * i], rewards[2 * i + 1]) for i, pair in enumerate(heldout)]
     figures = {"accuracy": accuracies(labelled, job.seed)["reward"]}

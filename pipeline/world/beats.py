@@ -2,11 +2,12 @@
 
 Slots of facts: {M} the main character with {he} {him} {his} {He} {His}, {kind} {trait}; {T} the thing and {col} its
 colour, {broke} {broken} {mended} in the words that fit the thing; {P} the place, {at} "in the forest", {to} "to the
-forest"; {H} the helper with {hkind} and {hhe} {hhis} {hHe}.
+forest"; {H} and {hkind} the helper.
 
 Two rules keep every story readable to the judge. A pronoun always means the character named last before it. The first
 sentence names the main character with the kind; the thing and the place are named in the sentences of the plot.
 """
+# ruff: noqa: E501 (a template stays on one line, so that it can be read and searched as the sentence it writes)
 
 PHRASES: dict[str, tuple[str, ...]] = {
     "habit": (
@@ -33,38 +34,90 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "[lived|stayed] with a {person} in a {houseadj} {house}",
     ),
     "once": (
-        "once upon a time", "long ago", "once", "many years ago", "a long time ago", "not so long ago", "one {season}",
-        "some time ago", "in the days of {dream}", "last {season}", "one {month}", "there was a time when",
+        "once upon a time",
+        "long ago",
+        "once",
+        "many years ago",
+        "a long time ago",
+        "not so long ago",
+        "one {season}",
+        "some time ago",
+        "in the days of {dream}",
+        "last {season}",
+        "one {month}",
+        "there was a time when",
     ),
     "when": (
-        "one {weather} {tod}", "one {weekday} {tod}", "on a {weather} {tod} in {month}", "one {weather} {weekday}",
-        "one {tod} in {month}", "early one {tod}", "late one {season} {tod}", "on a {weather} {weekday}",
-        "[at the start|at the end|in the middle] of {month}", "after a {weather} {tod}", "on the first day of {season}",
+        "one {weather} {tod}",
+        "one {weekday} {tod}",
+        "on a {weather} {tod} in {month}",
+        "one {weather} {weekday}",
+        "one {tod} in {month}",
+        "early one {tod}",
+        "late one {season} {tod}",
+        "on a {weather} {weekday}",
+        "[at the start|at the end|in the middle] of {month}",
+        "after a {weather} {tod}",
+        "on the first day of {season}",
     ),
     "soon": (
-        "soon", "just then", "after a while", "a little later", "before long", "by and by", "at that moment",
-        "{span} later", "after {span}", "all at once", "the next {tod}", "then", "{span} later",
+        "soon",
+        "just then",
+        "after a while",
+        "a little later",
+        "before long",
+        "by and by",
+        "at that moment",
+        "{span} later",
+        "after {span}",
+        "all at once",
+        "the next {tod}",
+        "then",
+        "{span} later",
     ),
     "doing": (
-        "humming {song}", "carrying a sack of {food}", "eating {food}", "on the way to a game of {game}", "looking for {trinket}",
-        "with a bunch of {flowers}", "wearing {clothes}", "selling {food}", "chasing {insects}", "sipping {drink}",
-        "with a pocket full of {trinket}", "busy {hobby}", "back from {hobby}", "followed by {number} {birds}",
-        "on a visit to the {person}", "whistling {song}",
+        "humming {song}",
+        "carrying a sack of {food}",
+        "eating {food}",
+        "on the way to a game of {game}",
+        "looking for {trinket}",
+        "with a bunch of {flowers}",
+        "wearing {clothes}",
+        "selling {food}",
+        "chasing {insects}",
+        "sipping {drink}",
+        "with a pocket full of {trinket}",
+        "busy {hobby}",
+        "back from {hobby}",
+        "followed by {number} {birds}",
+        "on a visit to the {person}",
+        "whistling {song}",
     ),
     "giver": (
-        "{his} {relative}", "the {person}", "an old {person}", "a travelling {person}", "{his} {relative}, the {person}",
-        "a friendly {person}", "the {person} next door",
+        "{his} {relative}",
+        "the {person}",
+        "an old {person}",
+        "a travelling {person}",
+        "{his} {relative}, the {person}",
+        "a friendly {person}",
+        "the {person} next door",
     ),
     "giver2": ("an old {person}", "a travelling {person}", "the {person}", "a friendly {person}"),
     "aperson": ("a {person}", "an old {person}", "a travelling {person}", "the {person}"),
     "when2": ("one {tod}", "one {weekday}", "one {weather} {tod}", "in {month}", "on {weekday}"),
     "extra": (
-        "and [it smelled|the air smelled] of {smell}", "and {birds} sang in the {tree} trees", "while {insects} buzzed and hopped around",
-        "and somewhere a {person} was singing {song}", "and the {flowers} were [open|in bloom|nodding]",
-        "with a mug of {drink}", "under the {tree} trees", "among the {flowers}", "beside a {tree} tree",
+        "and [it smelled|the air smelled] of {smell}",
+        "and {birds} sang in the {tree} trees",
+        "while {insects} buzzed and hopped around",
+        "and somewhere a {person} was singing {song}",
+        "and the {flowers} were [open|in bloom|nodding]",
+        "with a mug of {drink}",
+        "under the {tree} trees",
+        "among the {flowers}",
+        "beside a {tree} tree",
         "and the {birds} were [asleep|awake|calling]",
     ),
-}  # fmt: skip
+}
 
 INTRO: tuple[str, ...] = (
     "[Once upon a time|Long ago|Once|Many years ago|A long time ago|Not so long ago|Some time ago|One {season}], [there lived|there was] "

@@ -26,8 +26,8 @@ KINDS: tuple[str, ...] = (
 KIND_GENDER: dict[str, str] = {"girl": "she", "boy": "he"}
 
 TRAITS: tuple[str, ...] = (
-    "brave", "careful", "clever", "curious", "funny", "gentle", "grumpy", "honest", "kind", "lazy", "patient", "polite",
-    "quiet", "shy", "silly", "stubborn",
+    "brave", "careful", "clever", "curious", "funny", "gentle", "grumpy", "honest", "kind", "lazy", "patient",
+    "polite", "quiet", "shy", "silly", "stubborn",
 )  # fmt: skip
 
 # What is hard breaks and is glued; what is soft tears and is sewn.

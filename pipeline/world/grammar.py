@@ -98,9 +98,7 @@ def render(parts: Parts, facts: dict[str, str], used: set[str], rng: Random) -> 
     return SENTENCE_START.sub(lambda match: match[0][:-1] + match[0][-1].upper(), text)
 
 
-def _render(
-    parts: Parts, facts: dict[str, str], used: set[str], uniform: Callable[[], float], out: list[str]
-) -> None:
+def _render(parts: Parts, facts: dict[str, str], used: set[str], uniform: Callable[[], float], out: list[str]) -> None:
     for part in parts:
         if type(part) is str:
             out.append(part)

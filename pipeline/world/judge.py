@@ -27,10 +27,10 @@ CLOSERS: tuple[str, ...] = (
     "to this day", "at bedtime", "at sunset", "at dusk",
 )  # fmt: skip
 HAPPY_WORDS: frozenset[str] = frozenset(MOOD["gladf"]) | frozenset(
-    "smile smiled laughed joy cheered cheer hugged hug grinned danced".split()
+    ["smile", "smiled", "laughed", "joy", "cheered", "cheer", "hugged", "hug", "grinned", "danced"]
 )
 SAD_WORDS: frozenset[str] = frozenset(MOOD["sadf"]) | frozenset(
-    "cried wept tears sighed alone sorry gone lost never forgotten late".split()
+    ["cried", "wept", "tears", "sighed", "alone", "sorry", "gone", "lost", "never", "forgotten", "late"]
 )
 _FORMS = {"she": ("she", "her", "hers", "herself"), "he": ("he", "him", "his", "himself")}
 PRONOUNS: dict[str, str] = {
@@ -39,13 +39,42 @@ PRONOUNS: dict[str, str] = {
 DETERMINERS: frozenset[str] = frozenset({"a", "an", "the"})
 # Words that cannot follow an article: the commonest trace of a sentence that lost its thread.
 NEVER_AFTER_ARTICLE: frozenset[str] = frozenset(
-    "a an the and or of to was were is had at in on with for from he she his her him they it but so that who".split()
+    [
+        "a",
+        "an",
+        "the",
+        "and",
+        "or",
+        "of",
+        "to",
+        "was",
+        "were",
+        "is",
+        "had",
+        "at",
+        "in",
+        "on",
+        "with",
+        "for",
+        "from",
+        "he",
+        "she",
+        "his",
+        "her",
+        "him",
+        "they",
+        "it",
+        "but",
+        "so",
+        "that",
+        "who",
+    ]
 )
 
 SENTENCE_END = re.compile(r'(?<=[.!?])\s+(?=["A-Z])|(?<=[.!?]")\s+(?=["A-Z])')
 STRANGE = re.compile(r"[^A-Za-z ,.!?:;'\"\n-]")
 LOWER_START = re.compile(r"(?:^|[.!?] )\"?[a-z]")
-STICKING = re.compile(r"\s[,.!?;:]|[,.!?;:]{2}|[,;:](?=[A-Za-z])|[.!?](?=[A-Za-z])")
+STICKING = re.compile(r"  |\s[,.!?;:]|[,.!?;:]{2}|[,;:](?=[A-Za-z])|[.!?](?=[A-Za-z])")
 # One to four words and then the same again, with nothing but a space between.
 DOUBLED = re.compile(r"\b([A-Za-z'-]+(?: [A-Za-z'-]+){0,3}),? \1\b", re.IGNORECASE)
 KIND_THEN_NAME = re.compile(r"\b([a-z]+) (?:named|called) ([A-Z][a-z]+)\b")
@@ -258,9 +287,9 @@ def _article_defects(lower: list[str]) -> list[str]:
     reasons = []
     following = [(word, lower[at + 1]) for at, word in enumerate(lower[:-1]) if word in DETERMINERS]
     for article, word in following:
-        if word in NEVER_AFTER_ARTICLE:
-            reasons.append(f"form: '{article} {word}'")
-        elif article in ("a", "an") and (article == "an") != (word[0] in "aeiou" or word == "honest"):
+        if word in NEVER_AFTER_ARTICLE or (
+            article in ("a", "an") and (article == "an") != (word[0] in "aeiou" or word == "honest")
+        ):
             reasons.append(f"form: '{article} {word}'")
     return reasons
 

@@ -1,4 +1,5 @@
 """Plots about wanting and daring: a wish, a brave deed, a journey, a thing made by hand, a race, a thing borrowed."""
+# ruff: noqa: E501 (a template stays on one line, so that it can be read and searched as the sentence it writes)
 
 from pipeline.world.beats import GREET, MEET, SAD_FEELING, SCENE
 from pipeline.world.plot import Plot
@@ -52,7 +53,7 @@ WISH = Plot(
             "And there it was, the {T}, and {M} laughed out loud.",
             "{H} went in and came back with the {T}, and {M} hugged {H}.",
             "In the {tod}, the {T} lay behind {hide} with a note: for {M}, with joy.",
-            'With a {sound} the {T} stood there, and {M} cheered.',
+            "With a {sound} the {T} stood there, and {M} cheered.",
             '"This {T} is for you," {said} {H} with a smile.',
         ),
         ("", '"{hooray}!" laughed {M}.', "{M} shared {food} with everybody.", "{number} {birds} sang {song}."),
@@ -64,9 +65,14 @@ WISH = Plot(
             "But the wish never came true, and the {T} stayed a dream.",
             "The {T} came, but it {broke} the same day and was gone.",
         ),
-        ("", '"I am sorry," {said} {H} {warmly}.', "{M} wept into the {food}.", '"Not all wishes come true," sighed {H}.'),
+        (
+            "",
+            '"I am sorry," {said} {H} {warmly}.',
+            "{M} wept into the {food}.",
+            '"Not all wishes come true," sighed {H}.',
+        ),
     ),
-)  # fmt: skip
+)
 
 BRAVE = Plot(
     name="dare",
@@ -102,7 +108,6 @@ BRAVE = Plot(
     turn=(
         MEET,
         (
-            "",
             '"Hold on to me," {said} {H} {warmly}. "I am {scaredf} too."',
             '"You can do it," {said} {H} {warmly}. "Think of {food}."',
             '"Sing {song} when you are {scaredf}," {said} {H}.',
@@ -123,7 +128,12 @@ BRAVE = Plot(
             '"I did it!" called {M}, and held up the {T} with a smile.',
             "{M} brought back the {T}, and {H} hugged {M}.",
         ),
-        ("", '"{hooray} for {M}!" {said} the {who*}.', "{aperson} gave {M} {food} and {trinket}.", '"What a hero!" laughed {H}.'),
+        (
+            "",
+            '"{hooray} for {M}!" {said} the {who*}.',
+            "{aperson} gave {M} {food} and {trinket}.",
+            '"What a hero!" laughed {H}.',
+        ),
     ),
     sad=(
         (
@@ -134,7 +144,7 @@ BRAVE = Plot(
         ),
         ("", '"It is too late," sighed {H}.', "{M} had tears in both eyes.", '"I am sorry," {said} {M}, and wept.'),
     ),
-)  # fmt: skip
+)
 
 JOURNEY = Plot(
     name="journey",
@@ -196,7 +206,12 @@ JOURNEY = Plot(
             "When {M} arrived with the {T}, everybody cheered and hugged.",
             '"{hooray}, the {T} is here!" {said} the {who*} with a smile.',
         ),
-        ("", "There was {song}, and there were {food}.", "{M} was given {trinket} and {food}.", "{H} danced with the {who*}."),
+        (
+            "",
+            "There was {song}, and there were {food}.",
+            "{M} was given {trinket} and {food}.",
+            "{H} danced with the {who*}.",
+        ),
     ),
     sad=(
         (
@@ -205,9 +220,14 @@ JOURNEY = Plot(
             "But on the last day the {T} fell in deep water and was gone.",
             "But they arrived too late, and the {T} was never used.",
         ),
-        ("", "{M} sat down with tears.", '"All that way for nothing," sighed {H}.', '"I am sorry," {said} {H} {warmly}.'),
+        (
+            "",
+            "{M} sat down with tears.",
+            '"All that way for nothing," sighed {H}.',
+            '"I am sorry," {said} {H} {warmly}.',
+        ),
     ),
-)  # fmt: skip
+)
 
 MAKE = Plot(
     name="make",
@@ -265,7 +285,12 @@ MAKE = Plot(
             "the {who*} liked the {T} best of all, and {M} hugged {H}.",
             "{M} held up the {T}, and everybody laughed and clapped.",
         ),
-        ("", '"{hooray}!" laughed {H}.', "The prize was {food} and {drink}.", "The two shared the prize, {food} and {trinket*}."),
+        (
+            "",
+            '"{hooray}!" laughed {H}.',
+            "The prize was {food} and {drink}.",
+            "The two shared the prize, {food} and {trinket*}.",
+        ),
     ),
     sad=(
         (
@@ -274,8 +299,13 @@ MAKE = Plot(
             "But on the way the {T} {broke}, and all the work was lost.",
             "But it rained that day, and the {T} was spoiled for ever.",
         ),
-        ("", '"I am sorry," {said} {H} {warmly}.', "{M} wept behind {hide}.", "{M} gave away the {stuff*} and sighed."),
+        (
+            "",
+            '"I am sorry," {said} {H} {warmly}.',
+            "{M} wept behind {hide}.",
+            "{M} gave away the {stuff*} and sighed.",
+        ),
     ),
-)  # fmt: skip
+)
 
 PLOTS: tuple[Plot, ...] = (WISH, BRAVE, JOURNEY, MAKE)

@@ -1,4 +1,5 @@
 """Plots about two friends: a quarrel, sharing, a surprise party, a helping hand, a borrowed thing."""
+# ruff: noqa: E501 (a template stays on one line, so that it can be read and searched as the sentence it writes)
 
 from pipeline.world.beats import MEET, SCENE
 from pipeline.world.plot import Plot
@@ -15,10 +16,10 @@ FRIEND: tuple[str, ...] = (
 SORRY: tuple[str, ...] = (
     '"I [am|was] sorry," {said} {H}, and laid down {trinket}.',
     '"I should not have been so {crossf}," {said} {M} {warmly}.',
-    '{M} {warmly} said sorry and offered {food}.',
-    '{H} {warmly} brought {food} and {drink} and said sorry.',
+    "{M} {warmly} said sorry and offered {food}.",
+    "{H} {warmly} brought {food} and {drink} and said sorry.",
     '"What is a {T} without a friend?" {asked} {M} {warmly}.',
-)  # fmt: skip
+)
 
 QUARREL = Plot(
     name="quarrel",
@@ -66,7 +67,12 @@ QUARREL = Plot(
             "So they made peace, [shook hands|hugged] {warmly} and shared the {T} and the {food}.",
             "They laughed at the quarrel and took turns with the {T}.",
         ),
-        ("", "Then they played {game} with {number} {birds}.", '"{hooray}!" {said} {M}, and they ate {food}.', "{H} hummed {song}, and {M} danced."),
+        (
+            "",
+            "Then they played {game} with {number} {birds}.",
+            '"{hooray}!" {said} {M}, and they ate {food}.',
+            "{H} hummed {song}, and {M} danced.",
+        ),
     ),
     sad=(
         (
@@ -75,7 +81,12 @@ QUARREL = Plot(
             "But the two never spoke again, and the {T} lay forgotten behind {hide}.",
             "But {H} did not listen, and took the {T} home alone.",
         ),
-        ("", "{M} had tears in both eyes.", "Nobody was left for {game}, and {M} sighed.", "Even the {food} was gone."),
+        (
+            "",
+            "{M} had tears in both eyes.",
+            "Nobody was left for {game}, and {M} sighed.",
+            "Even the {food} was gone.",
+        ),
     ),
 )
 
@@ -129,7 +140,12 @@ SHARE = Plot(
             '"You first," {said} {M} {warmly}, and gave {H} the {T}.',
             "{M} brought {H} the {T}, and together they laughed and sang {song}.",
         ),
-        ("", "The two took turns until the {birds} went to sleep.", '"{hooray}!" laughed {H}.', "They ate {food} under a {tree} tree and smiled."),
+        (
+            "",
+            "The two took turns until the {birds} went to sleep.",
+            '"{hooray}!" laughed {H}.',
+            "They ate {food} under a {tree} tree and smiled.",
+        ),
     ),
     sad=(
         (
@@ -138,7 +154,12 @@ SHARE = Plot(
             "Then the {T} {broke}, and nobody was there to help.",
             "But {M} could not let go of the {T} and sat there alone.",
         ),
-        ("", "{M} looked at the {T} with tears.", "The {T} was no fun any more, and {M} sighed.", "The {food} went bad, and the {birds} were gone."),
+        (
+            "",
+            "{M} looked at the {T} with tears.",
+            "The {T} was no fun any more, and {M} sighed.",
+            "The {food} went bad, and the {birds} were gone.",
+        ),
     ),
 )
 
@@ -191,7 +212,12 @@ PARTY = Plot(
             '"Is that {T} for me?" laughed {H} {warmly}.',
             "{H} unwrapped the {T}, hugged {M} and danced for joy.",
         ),
-        ("Then they played {game} and {game}.", "", "{aperson} played {song}, and they ate {food}.", '"{hooray}!" {said} {aperson}, and everybody had {drink}.'),
+        (
+            "Then they played {game} and {game}.",
+            "",
+            "{aperson} played {song}, and they ate {food}.",
+            '"{hooray}!" {said} {aperson}, and everybody had {drink}.',
+        ),
     ),
     sad=(
         (
@@ -200,7 +226,12 @@ PARTY = Plot(
             "But the {T} was gone: somebody had stolen it, and the party was over.",
             "But rain fell on the {deco*}, and the {T} {broke}.",
         ),
-        ("", "One by one the guests went home, sorry and wet.", "The {food} got cold, and {M} sighed.", "{M} took down the {deco*} with tears."),
+        (
+            "",
+            "One by one the guests went home, sorry and wet.",
+            "The {food} got cold, and {M} sighed.",
+            "{M} took down the {deco*} with tears.",
+        ),
     ),
 )
 
@@ -235,7 +266,7 @@ HELP = Plot(
         (
             '"I will help you," {said} {M} {warmly}, and thought for {span}.',
             '"Do not worry about the {T}," {said} {M}. "I have an idea."',
-            '{M} put down the {food} and set to work {quickly}.',
+            "{M} put down the {food} and set to work {quickly}.",
             '"Two can do what one cannot," {said} {M} {warmly}.',
         ),
         (
@@ -251,10 +282,15 @@ HELP = Plot(
         (
             '"Here is your {T}," laughed {M}, and {H} hugged {M}.',
             "It worked! {H} had a {T} again and danced for joy.",
-            'Soon {H} held the {T}, with a smile as wide as {food}.',
+            "Soon {H} held the {T}, with a smile as wide as {food}.",
             "At last the {T} was where it belonged, and both of them cheered.",
         ),
-        ("", '"Thank you, {M}," {said} {H}. "Please take these {trinket}."', "They shared {food} and {drink}.", '"{hooray}!" {said} {H}, and sang {song}.'),
+        (
+            "",
+            '"Thank you, {M}," {said} {H}. "Please take these {trinket}."',
+            "They shared {food} and {drink}.",
+            '"{hooray}!" {said} {H}, and sang {song}.',
+        ),
     ),
     sad=(
         (
@@ -263,8 +299,13 @@ HELP = Plot(
             "But the {T} was gone for ever, and {M} could only say sorry.",
             "But it grew dark, and they had to leave the {T} behind, lost for ever.",
         ),
-        ("", '"You tried," {said} {H}, and wept.', "{H} went home {slowly} and alone.", "{M} sighed and looked at {hide}."),
+        (
+            "",
+            '"You tried," {said} {H}, and wept.',
+            "{H} went home {slowly} and alone.",
+            "{M} sighed and looked at {hide}.",
+        ),
     ),
-)  # fmt: skip
+)
 
 PLOTS: tuple[Plot, ...] = (QUARREL, SHARE, PARTY, HELP)

@@ -61,7 +61,12 @@ RACE = Plot(
             "They came in together and hugged, and so the {T} belonged to both.",
             "{H} won, but gave {M} the {T} with a smile.",
         ),
-        ("", '"{hooray}!" {said} the {who*}.', "There was {food} for everybody, and they danced.", "{H} and {M} laughed and ate {food}."),
+        (
+            "",
+            '"{hooray}!" {said} the {who*}.',
+            "They had {food} for everybody, and they danced.",
+            "{H} and {M} laughed and ate {food}.",
+        ),
     ),
     sad=(
         (
@@ -72,7 +77,7 @@ RACE = Plot(
         ),
         ("", "{M} had tears in both eyes.", '"I am sorry," {said} {H} {warmly}.', "Nobody clapped, and {M} sighed."),
     ),
-)  # fmt: skip
+)
 
 BORROW = Plot(
     name="borrow",
@@ -112,7 +117,7 @@ BORROW = Plot(
             "",
             '"I was careless," {said} {M} {warmly}. "I am sorry."',
             "{M} {warmly} told {H} the truth.",
-            '{M} wanted to tell a lie about {aperson}, but then told the truth.',
+            "{M} wanted to tell a lie about {aperson}, but then told the truth.",
             '"Please forgive me," {said} {M}, and offered {food}.',
         ),
         (
@@ -129,7 +134,12 @@ BORROW = Plot(
             '"Thank you for telling me," laughed {H}. "You may keep the {T}."',
             "When the {T} shone again, both of them cheered.",
         ),
-        ("", "{H} poured {drink}, and they ate {food}.", '"{hooray}!" {said} {M}.', "Then they went {hobby} together."),
+        (
+            "",
+            "{H} poured {drink}, and they ate {food}.",
+            '"{hooray}!" {said} {M}.',
+            "Then they went {hobby} together.",
+        ),
     ),
     sad=(
         (
@@ -138,9 +148,14 @@ BORROW = Plot(
             '"I do not want to see you any more," {said} {H}, and took the {T}, all {broken}.',
             "But {H} only wept over the {T}, and the friendship was gone.",
         ),
-        ("", "{M} had tears in both eyes.", "Nobody came to play {game} any more.", "{M} left {food} at the door, but it was too late."),
+        (
+            "",
+            "{M} had tears in both eyes.",
+            "Nobody came to play {game} any more.",
+            "{M} left {food} at the door, but it was too late.",
+        ),
     ),
-)  # fmt: skip
+)
 
 VISITOR = Plot(
     name="visitor",
@@ -193,7 +208,12 @@ VISITOR = Plot(
             "{H} smiled and {warmly} gave {M} the {T}.",
             "They hugged and took the {T} home to the {houseadj} {house}.",
         ),
-        ("", "They went {hobby} together and ate {food}.", '"{hooray}!" {said} {M}.', "{aperson} brought {food} and {drink}."),
+        (
+            "",
+            "They went {hobby} together and ate {food}.",
+            '"{hooray}!" {said} {M}.',
+            "{aperson} brought {food} and {drink}.",
+        ),
     ),
     sad=(
         (
@@ -204,6 +224,6 @@ VISITOR = Plot(
         ),
         ("", "{M} waved with tears.", "Only {trinket} lay there, and {M} wept.", "{M} called, but it was too late."),
     ),
-)  # fmt: skip
+)
 
 PLOTS: tuple[Plot, ...] = (RACE, BORROW, VISITOR)

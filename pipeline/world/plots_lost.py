@@ -1,6 +1,7 @@
 """Plots about things that get lost, broken, blown away or hidden. The slots are explained in beats.py."""
+# ruff: noqa: E501 (a template stays on one line, so that it can be read and searched as the sentence it writes)
 
-from pipeline.world.beats import GREET, MEET, SAD_FEELING, SCENE
+from pipeline.world.beats import GREET, MEET, SAD_FEELING
 from pipeline.world.plot import Plot
 
 HAVE: tuple[str, ...] = (
@@ -50,9 +51,9 @@ LOST = Plot(
             '"Somewhere {at} lies my {T}," {said} {M}, "and I do not know where."',
         ),
         (
-            '"[Then let us|Come on, let us|We will] look together," {said} {H}, and they {peered} [until {tod}|behind {hide}|with a lamplight glow].',
+            '"[Then let us|Come on, let us|We will] look together," {said} {H}, and they {peered} [until {tod}|behind {hide}|by lamplight].',
             '"{birds} like {look} things," {said} {H} {warmly}, and together they {peered} behind {hide}.',
-            '{H} {warmly} promised to help, and they {went} from {hide} to {hide}.',
+            "{H} {warmly} promised to help, and they {went} from {hide} to {hide}.",
             "{H} put on {clothes}, and together they {peered} for {span}.",
             '"Two pairs of eyes see more than one," {said} {H}, and they {went} {slowly} past {hide}.',
         ),
@@ -198,7 +199,6 @@ STORM = Plot(
     turn=(
         MEET,
         (
-            "",
             '"Come into my {house}," {said} {H} {warmly}. "There is {drink} [and a fire|by the fire|with {food}]."',
             '"Quick, come in here!" {said} {H}, and they waited in a {houseadj} {house} with {food}.',
             "{H} took {M} to a {houseadj} {house}, where it smelled of {smell}.",
@@ -224,7 +224,12 @@ STORM = Plot(
             "There lay the {T} among {trinket}, and {M} laughed out loud.",
             "Under a rainbow they found the {T}, and {M} hugged {H}.",
         ),
-        ('"{hooray}!" laughed {H} {warmly}.', "", "{M} gave {H} {food} and a smile.", "{number} {birds} sang for joy."),
+        (
+            '"{hooray}!" laughed {H} {warmly}.',
+            "",
+            "{M} gave {H} {food} and a smile.",
+            "{number} {birds} sang for joy.",
+        ),
     ),
     sad=(
         (
@@ -292,7 +297,12 @@ HIDDEN = Plot(
             "Under {hide} they found the {T}, as {look} as in the [rhyme|{tale}], and {M} cheered.",
             "At last the {T} was found, and it shone like {trinket}.",
         ),
-        ('"It is for both of us," laughed {M} {warmly}.', "", '"{hooray}!" {said} {H}, and hugged {M}.', "They celebrated with {food} and {drink}."),
+        (
+            '"It is for both of us," laughed {M} {warmly}.',
+            "",
+            '"{hooray}!" {said} {H}, and hugged {M}.',
+            "They celebrated with {food} and {drink}.",
+        ),
     ),
     sad=(
         (
@@ -301,7 +311,12 @@ HIDDEN = Plot(
             "All they saw was an empty hole, and the {T} was gone.",
             "The {T} was there, but it fell to dust and was gone.",
         ),
-        ("", '"I am sorry," {said} {H} {warmly}.', "{H} went home without a word, and {M} wept.", "All the {food} was gone too."),
+        (
+            "",
+            '"I am sorry," {said} {H} {warmly}.',
+            "{H} went home without a word, and {M} wept.",
+            "All the {food} was gone too.",
+        ),
     ),
 )
 

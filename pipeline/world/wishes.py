@@ -35,7 +35,9 @@ class Wishes:
             if value not in VALUES[field]:
                 raise ValueError(f"wish {field}={value!r}: the story world knows {', '.join(VALUES[field])}")
         if self.name and self.kind and KIND_GENDER.get(self.kind, GENDER[self.name]) != GENDER[self.name]:
-            raise ValueError(f"wish name={self.name!r} with kind={self.kind!r}: the name goes with '{GENDER[self.name]}'")
+            raise ValueError(
+                f"wish name={self.name!r} with kind={self.kind!r}: the name goes with '{GENDER[self.name]}'"
+            )
 
     def to_dict(self) -> dict[str, str | None]:
         """All six fields, None where nothing is wished."""
