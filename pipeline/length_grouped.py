@@ -1,7 +1,7 @@
 """Batches of rows of like length, in an order that a resumed run finds again.
 
-Mends transformers' `train_sampling_strategy: group_by_length`: its order comes from the global random stream, which a run
-resumed after the first epoch no longer has, so it trains on some rows twice and never sees others. Here the order
+Mends transformers' `train_sampling_strategy: group_by_length`: its order comes from the global random stream, which a
+run resumed after the first epoch no longer has, so it trains on some rows twice and never sees others. Here the order
 depends on the seed and the epoch alone. Use as a trainer's first base: `class Mine(LengthGrouped, SFTTrainer)`.
 """
 

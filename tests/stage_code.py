@@ -23,11 +23,11 @@ SHARED = {
     "corpus": ["intervals.py"],
     "tokenizer": ["store.py", "chat_template.jinja"],
     "pretrain": ["store.py"],
-    "sft": ["chat.py", "trainers.py"],
-    "preferences": ["chat.py", "generate.py", "world/judge.py"],
+    "sft": ["chat.py", "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],
+    "preferences": ["chat.py", "generate.py", "world"],
     "reward": ["chat.py", "trainers.py", "intervals.py"],
     "dpo": ["chat.py", "trainers.py"],
-    "evaluate": ["chat.py", "generate.py", "store.py", "intervals.py", "world/judge.py"],
+    "evaluate": ["chat.py", "generate.py", "store.py", "intervals.py", "world"],
     "report": [],
 }
 

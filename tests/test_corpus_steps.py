@@ -8,11 +8,13 @@ import re
 
 import numpy as np
 import pytest
+from datatrove.data import Document
 from datatrove.utils.text import split_into_sentences, split_into_words
 
 from pipeline.corpus import decontaminate, gibberish, near, privacy, safety
 from pipeline.corpus.boilerplate import without
 from pipeline.corpus.extract import resiliparse_text
+from pipeline.corpus.language import Language
 from pipeline.corpus.passages import once
 from pipeline.corpus.read import charset, decoded, whole
 from pipeline.corpus.recipe import Recipe, Safety
@@ -131,6 +133,24 @@ def test_privacy_types_are_switchable():
 )  # fmt: skip
 def test_repeated_passages_stay_once(text, expected, gone):
     assert once(text) == (expected, gone)
+
+
+ENGLISH = "The fox went out to look for her lost kite, and the owl helped her until it was dark. "
+CODE = "x1 = foo(bar, baz_qux)\nzz.y(k=v, w=u)\n" * 12
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (ENGLISH, True),
+        ("Der Fuchs ging hinaus, um seinen verlorenen Drachen zu suchen, und die Eule half ihm dabei.", False),
+        ("Le renard sortit pour chercher son cerf-volant perdu, et le hibou l'aida jusqu'au soir.", False),
+        (ENGLISH * 12 + CODE + ENGLISH * 12, True),
+    ],
+)
+def test_language_keeps_english_even_around_code(text, kept):
+    step = Language(("en",), None)
+    assert (step.filter(Document(text=text, id="x")) is True) is kept
 
 
 def test_sentences_join_to_the_text_again():

@@ -231,7 +231,7 @@ def test_a_step_with_a_gradient_that_is_no_number_is_left_out(source, tmp_path, 
 def test_three_such_steps_in_a_row_stop_the_run_before_they_spoil_the_weights(source, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"steps \[4, 5, 6\] were not finite.*Lower learning_rate = 0\.01"):
         run_with_broken_steps(source, tmp_path, monkeypatch, {4, 5, 6})
-    assert [path.name for path in tmp_path.glob("resume/step-*")] == ["step-3", "step-6"]
+    assert sorted(path.name for path in tmp_path.glob("resume/step-*")) == ["step-3", "step-6"]
     for path in tmp_path.glob("resume/step-*/model.safetensors"):
         assert all(tensor.isfinite().all() for tensor in load_file(path).values())
     assert not (tmp_path / "model").exists()
@@ -344,4 +344,4 @@ def test_two_processes_learn_what_one_learns(source, whole, tmp_path):
         for folder in (out, whole[0])
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    assert len(losses[0]) == 8
+    assert len(losses[0]) == 7

@@ -86,6 +86,7 @@ def write_payload(stage: str, folder: Path) -> dict[str, float]:
                 "edited": {},
                 "seconds": 2.0,
             },
+            {"step": "gopher_quality", "read": 28000, "kept": 28000, "dropped": {}, "edited": {}, "seconds": 1.0},
             {
                 "step": "near copies",
                 "read": 28000,
@@ -98,7 +99,7 @@ def write_payload(stage: str, folder: Path) -> dict[str, float]:
         (folder / "funnel.json").write_text(json.dumps(funnel))
         jsonl(
             folder / "dropped.jsonl",
-            [{"id": str(i), "reason": "near_copy", "text": f"{HOSTILE} {i}"} for i in range(9)],
+            [{"id": str(i), "reason": "near_copy", "text": f"{HOSTILE} {i}" * (i < 9)} for i in range(10)],
         )
         return (
             interval("planted_recall_exact_copy", 1.0)
@@ -219,7 +220,15 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
     assert page.loaded == ["data:,"]
     assert "url(" not in text and "@import" not in text
     assert metrics == {"stages": 9, "stages_left_out": 0, "page_bytes": len(text.encode())}
-    for shown in ("near copy 4,000", "exact copy", "the longer one", "0.830", "torch 2.13.0", "stories: uncertified"):
+    for shown in (
+        "near copy 4,000",
+        "edited nothing: gopher quality.",
+        "exact copy",
+        "the longer one",
+        "0.830",
+        "torch 2.13.0",
+        "stories: uncertified",
+    ):
         assert shown in text, shown
     assert text.count("<polyline") >= 8
 
@@ -263,7 +272,9 @@ def test_examples_of_what_was_dropped_are_bounded(tmp_path):
     corpus = stages(toy_run(tmp_path), STAGE.reads)["corpus"]
     (group,) = dropped(corpus, most=2, num_characters=10)
     assert group["reason"] == "near_copy"
+    # The last example of the file has no text, as the corpus keeps only some.
     assert group["texts"] == ["<script>al [...]"] * 2
+    assert len(dropped(corpus, most=99, num_characters=10)[0]["texts"]) == 9
 
 
 def test_figures_fold_intervals_into_their_row():

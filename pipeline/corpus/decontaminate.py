@@ -131,7 +131,7 @@ def sha256(path: Path) -> str:
 def certify(paths: list[Path], n: int, matches: list[dict[str, Any]], corpus: Path) -> None:
     """Writes one certificate a benchmark about the corpus files as they lie in `corpus`."""
     files = {p.relative_to(corpus).as_posix(): sha256(p) for p in sorted(corpus.glob("*/*.parquet"))}
-    (corpus / "certificates").mkdir()
+    (corpus / "certificates").mkdir(exist_ok=True)
     for path in paths:
         found = [
             {"document": row["id"], "item": row["match"]["item"], "passage": row["match"]["passage"]}

@@ -54,6 +54,13 @@ def shown(folder: Path, tasks: int, what: str) -> Iterator[None]:
 def execute(steps: list[PipelineStep], folder: Path, tasks: int, workers: int, what: str) -> None:
     """Runs the tasks that are not marked as completed under `folder`. Raises what a task raises."""
     logger.disable("datatrove")
-    arguments: dict[str, Any] = {"tasks": tasks, "workers": min(workers, tasks), "logging_dir": str(folder)}
+    arguments: dict[str, Any] = {
+        "tasks": tasks,
+        "workers": min(workers, tasks),
+        "logging_dir": str(folder),
+        # Spawned workers are children of this process, so their CPU time and memory count in the manifest; those of
+        # datatrove's default, a fork server, do not.
+        "start_method": "spawn",
+    }
     with shown(folder, tasks, what):
         Executor(steps, **arguments).run()

@@ -11,7 +11,8 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from pipeline.corpus.step import Ledger, Step
 from pipeline.stage import UserError
 
-ENOUGH = 400  # characters from the middle; more hardly change the answer, and the time grows with them
+ENOUGH = 300  # characters from the middle: the time grows with them
+SECOND_LOOK = 3_000  # characters on which a document is judged again before it goes: 300 may all be code
 
 
 @cache
@@ -27,10 +28,10 @@ def check(languages: tuple[str, ...]) -> None:
         raise UserError(f"corpus.yaml: languages: unknown {', '.join(unknown)}. Known: {' '.join(sorted(known))}.")
 
 
-def middle(text: str) -> str:
-    """At most ENOUGH characters from the middle: headings and credits stand at the ends."""
-    start = max(0, (len(text) - ENOUGH) // 2)
-    return text[start : start + ENOUGH]
+def middle(text: str, length: int) -> str:
+    """At most `length` characters from the middle: headings and credits stand at the ends."""
+    start = max(0, (len(text) - length) // 2)
+    return text[start : start + length]
 
 
 class Language(Step):
@@ -44,7 +45,9 @@ class Language(Step):
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         """Whether the likeliest language is a wanted one."""
-        language, probability = identifier().classify(middle(doc.text))
+        language, probability = identifier().classify(middle(doc.text, ENOUGH))
+        if language not in self.languages and len(doc.text) > ENOUGH:
+            language, probability = identifier().classify(middle(doc.text, SECOND_LOOK))
         doc.metadata["language"] = language
         doc.metadata.setdefault("scores", {})["language"] = round(float(probability), 4)
         return True if language in self.languages else (False, "language")

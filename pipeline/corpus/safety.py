@@ -8,6 +8,7 @@ import json
 import random
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -100,14 +101,20 @@ def train(rows: Sequence[Labelled], recipe: Safety, folder: Path, seed: int) -> 
     The threshold is what all but `clean_share` of the clean documents stay below, each scored by a model that was
     trained on the other half, and at least one half.
     """
-    halves = rows[::2], rows[1::2]
-    clean: list[float] = []
-    for training, other in (halves, halves[::-1]):
-        model = fit(training, folder / "half.bin", seed)
-        clean += [scores(model, row.text, recipe.labels)[0] for row in other if row.label == "clean"]
+    ordered = sorted(rows, key=lambda row: row.label)  # each half has its share of every label
+    halves = ordered[::2], ordered[1::2]
+    paths = [folder / name for name in ("first_half.bin", "second_half.bin", "safety.bin")]
+    with ThreadPoolExecutor(2) as pool:  # each training is a process of its own with one thread
+        models = list(pool.map(fit, (*halves, rows), paths, (seed, seed, seed)))
+    clean = [
+        scores(model, row.text, recipe.labels)[0]
+        for model, other in ((models[0], halves[1]), (models[1], halves[0]))
+        for row in other
+        if row.label == "clean"
+    ]
     threshold = max(0.5, float(np.quantile(clean, 1 - recipe.clean_share)))
-    (folder / "half.bin").unlink()
-    fit(rows, folder / "safety.bin", seed)
+    for path in paths[:2]:
+        path.unlink()
     (folder / "safety.json").write_text(json.dumps(threshold), encoding="utf-8")
 
 

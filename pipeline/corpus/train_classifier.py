@@ -33,7 +33,7 @@ def main(lines: str, model: str, seed: str) -> None:
     import fasttext
 
     fasttext.train_supervised(
-        lines, minn=3, maxn=5, wordNgrams=2, dim=16, lr=0.3, epoch=30, bucket=100_000,
+        lines, minn=3, maxn=5, wordNgrams=2, dim=16, lr=0.3, epoch=20, bucket=100_000,
         thread=1, seed=int(seed), verbose=0,
     ).save_model(model)  # fmt: skip
 

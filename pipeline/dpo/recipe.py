@@ -15,6 +15,7 @@ WITHOUT_EFFECT = {
     "ref_model_sync_steps": "the reference is the SFT model throughout",
     "precompute_ref_log_probs": "the stage always computes them once, before the first step",
     "dataset_num_proc": "the stage encodes the pairs by itself",
+    "remove_unused_columns": "the stage makes the columns by itself",
 }
 
 

@@ -54,11 +54,12 @@ def run(job: Job) -> dict[str, float]:
     model_path = job.needs("sft") / "model"
     tokenizer = AutoTokenizer.from_pretrained(model_path)
     window = AutoConfig.from_pretrained(model_path).max_position_embeddings
-    pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), window, str(source / "train.jsonl"))
-    heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), window, str(source / "heldout.jsonl"))
+    limit = min(window, recipe.trainer.get("max_length") or window)
+    pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), limit, str(source / "train.jsonl"))
+    heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), limit, str(source / "heldout.jsonl"))
     pairs = sample_pairs(pairs, recipe.max_pairs, f"{job.seed}/dpo/pairs")
     heldout = sample_pairs(heldout, NUM_HELDOUT, f"{job.seed}/dpo/heldout")
-    trainer = make_trainer(job, model_path, tokenizer, pairs, window)
+    trainer = make_trainer(job, model_path, tokenizer, pairs, limit)
     first_loss = check_start(trainer)
     before = log_probabilities(trainer, heldout)
     train(trainer, job, "dpo")
@@ -79,7 +80,7 @@ def run(job: Job) -> dict[str, float]:
 
 
 def make_trainer(
-    job: Job, model_path: Path, tokenizer: Any, pairs: Sequence[EncodedPair], window: int
+    job: Job, model_path: Path, tokenizer: Any, pairs: Sequence[EncodedPair], limit: int
 ) -> EncodedDPOTrainer:
     """The trainer, with the reference's log-probabilities computed."""
     settings = {
@@ -87,8 +88,8 @@ def make_trainer(
         "model_init_kwargs": {"use_safetensors": True},
         "precompute_ref_log_probs": True,
         **SAMPLING,
-        "max_length": window,
         **job.recipe.trainer,
+        "max_length": limit,
     }
     trainer = EncodedDPOTrainer(
         model=str(model_path),

@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -55,12 +56,12 @@ def run(job: Job) -> dict[str, float]:
 
     standing = train(job, accelerator, model, order, rows, state.Standing(identity=identity))
 
-    model = accelerator.unwrap_model(model)
+    model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     scores = heldout.score(model, rows, accelerator)
     low, high = heldout.interval(scores, rows, job.seed)
     if accelerator.is_main_process:
         save(model, tokenizer, job.out / "model")
-        (job.resume / "log.jsonl").replace(job.out / "log.jsonl")
+        shutil.copyfile(job.resume / "log.jsonl", job.out / "log.jsonl")
     accelerator.wait_for_everyone()
     reached = figures(standing, recipe)
     return {

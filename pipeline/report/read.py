@@ -74,9 +74,9 @@ def dropped(corpus: Sealed, most: int, num_characters: int) -> list[dict[str, An
     examples: dict[str, list[str]] = {}
     for row in corpus.rows("dropped.jsonl"):
         texts = examples.setdefault(row["reason"], [])
-        if len(texts) < most:
+        if len(texts) < most and row["text"]:
             texts.append(cut(row["text"], num_characters))
-    return [{"reason": reason, "texts": texts} for reason, texts in examples.items()] if most else []
+    return [{"reason": reason, "texts": texts} for reason, texts in examples.items() if texts]
 
 
 def cut(text: str, num_characters: int) -> str:

@@ -152,11 +152,13 @@ def corpus_section(corpus: Sealed | None, recipe: Recipe) -> dict[str, Any] | No
         return None
     funnel = corpus.json("funnel.json") or []
     most = max([row["read"] for row in funnel], default=0) or 1
+    shown = [row for row in funnel if row["dropped"] or row["edited"] or row["step"].startswith("read")]
     recall = with_interval(corpus.metrics, "planted_recall_")
     lost = [row for row in figures(corpus.metrics) if row["name"] == "clean_lost" and row["low"] is not None]
     words = [{**row, "name": row["name"].replace("_", " ")} for row in recall]
     return {
-        "funnel": [{**row, "percent": round(100 * row["kept"] / most, 1)} for row in funnel],
+        "funnel": [{**row, "percent": round(100 * row["kept"] / most, 1)} for row in shown],
+        "idle": list(dict.fromkeys(row["step"].replace("_", " ") for row in funnel if row not in shown)),
         "recall": figure.whiskers(words, share=True) if words else [],
         "lost": figure.whiskers([{**row, "name": "clean documents"} for row in lost], share=True) if lost else [],
         "dropped": dropped(corpus, recipe.num_dropped, recipe.num_characters),

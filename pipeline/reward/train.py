@@ -42,15 +42,16 @@ def run(job: Job) -> dict[str, float]:
     model_path = job.needs("sft") / "model"
     tokenizer = load_tokenizer(model_path)
     window = AutoConfig.from_pretrained(model_path).max_position_embeddings
-    pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), window, str(source / "train.jsonl"))
-    heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), window, str(source / "heldout.jsonl"))
+    limit = min(window, recipe.trainer.get("max_length") or window)
+    pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), limit, str(source / "train.jsonl"))
+    heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), limit, str(source / "heldout.jsonl"))
     pairs = sample_pairs(pairs, recipe.max_pairs, f"{job.seed}/reward/pairs")
     settings = {
         **common(job),
         "model_init_kwargs": {"use_safetensors": True},
-        "max_length": window,
         **SAMPLING,
         **recipe.trainer,
+        "max_length": limit,
     }
     trainer = LengthGroupedRewardTrainer(
         model=str(model_path),
