@@ -43,13 +43,26 @@ class Plan:
 
 
 def stage_inputs(stage: Stage, run: Recipe) -> dict[str, tuple[Recipe, str]]:
-    """For each input's name the recipe that it belongs to and its stage."""
-    inputs = {name: (run, name) for name in stage.reads if run.owner(name)}
-    if stage.beside_base and run.base:
-        for name in stage.reads:
-            if name in run.own and run.base.owner(name):
-                inputs[f"{run.base.name}/{name}"] = (run.base, name)
+    """For each input's name the recipe that it belongs to and its stage.
+
+    Where a stage looks beside the base, "<base>/<stage>" is the base's own: of a stage that this recipe overrides, and
+    of one that it inherits though it overrides something that the stage was made from.
+    """
+    inputs = {}
+    for name in stage.reads:
+        if run.owner(name) is None:
+            continue
+        base = run.base if stage.beside_base and run.base and run.base.owner(name) else None
+        if base and (name in run.own or overridden(name, run)):
+            inputs[f"{base.name}/{name}"] = (base, name)
+        if name in run.own or not base or not overridden(name, run):
+            inputs[name] = (run, name)
     return inputs
+
+
+def overridden(name: str, run: Recipe) -> bool:
+    """Whether the recipe has a file of its own for anything that the stage is made from."""
+    return any(source in run.own or overridden(source, run) for source in BY_NAME[name].reads)
 
 
 def folder_of(run: Recipe, stage: str, runs: Path) -> Path:

@@ -166,18 +166,25 @@ class Rows:
         return ids[:, :-1], targets
 
 
-def training_rows(split: Split, *, context: int, packing: Packing, seed: int, epoch: int) -> Rows:
+def training_rows(
+    split: Split, *, context: int, packing: Packing, seed: int, epoch: int, short_first: int | None = None
+) -> Rows:
     """The rows of one epoch in their order, which is a function of (seed, epoch) alone.
 
     "documents": a row begins where a document begins and holds whole documents, the largest that fit (best fit). The
     room left is filled with the beginning of a document that stands whole elsewhere: no row is padded and no text is
     lost. The parts of a document longer than a row stand at the beginning of rows.
     "stream": the shuffled documents end to end, cut every `context` tokens, so that rows begin anywhere.
+    short_first: documents of up to so many tokens make the first rows of the first epoch; later epochs mix all.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(split.num_documents)
-    rows = _stream(split, context, order) if packing == "stream" else _best_fit(split, context, order, fill=True)
-    return Rows(split=split, context=context, layout=[rows[i] for i in rng.permutation(len(rows))])
+    short = np.diff(split.offsets)[order] <= (short_first or 0 if epoch == 0 else 0)
+    layout: Layout = []
+    for part in filter(len, (order[short], order[~short])):
+        rows = _stream(split, context, part) if packing == "stream" else _best_fit(split, context, part, fill=True)
+        layout += [rows[i] for i in rng.permutation(len(rows))]
+    return Rows(split=split, context=context, layout=layout)
 
 
 def scoring_rows(split: Split, *, context: int) -> Rows:
@@ -190,8 +197,12 @@ class Order:
     """Which rows a step trains on: of the epochs laid end to end, step * batch to (step + 1) * batch - 1. A function
     of (seed, epoch, step) alone, so that a resumed run, or any number of processes, reads what one run would read."""
 
-    def __init__(self, split: Split, *, context: int, packing: Packing, seed: int, batch: int) -> None:
-        self.lay_out = functools.partial(training_rows, split, context=context, packing=packing, seed=seed)
+    def __init__(
+        self, split: Split, *, context: int, packing: Packing, seed: int, batch: int, short_first: int | None = None
+    ) -> None:
+        self.lay_out = functools.partial(
+            training_rows, split, context=context, packing=packing, seed=seed, short_first=short_first
+        )
         self.batch = batch
         self.rows = self.lay_out(epoch=0)
         if not len(self.rows):

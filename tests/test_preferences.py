@@ -163,7 +163,7 @@ def test_a_recipe_survives_the_round_trip_through_the_claim():
 
 
 def test_prompts_without_what_the_judge_needs_are_refused(tmp_path, sft):
-    with pytest.raises(UserError, match="prompt p1 has no 'reference', which judge: reference needs"):
+    with pytest.raises(UserError, match="line 1: has no 'reference', which judge: reference needs"):
         make.run(job(tmp_path, sft, [PROMPT, PROMPT], judge="reference"))
     (tmp_path / "two").mkdir()
     with pytest.raises(UserError, match="holds 1 prompts"):

@@ -15,7 +15,8 @@ SUFFIXES = (".txt", ".md", ".rst", ".html", ".htm", ".jsonl")
 class StoryWorld(Section):
     """The built-in story world as a small dirty web.
 
-    documents: clean stories. planted: pieces of dirt of each kind, on top of the clean stories. text_files: documents
+    documents: clean stories. cards: short clean documents that say who is who and has what, the primer of a small
+        model. planted: pieces of dirt of each kind, on top of the clean stories. text_files: documents
         that become single text files; a third of all documents are web pages, the rest JSONL.
     labelled: labelled documents for the classifier of spam and abuse, from a seed of their own.
     evaluation_items: held-out stories that must not be in the corpus; some documents leak them.
@@ -24,6 +25,7 @@ class StoryWorld(Section):
     """
 
     documents: int = Field(24_000, ge=20)
+    cards: int = Field(8_000, ge=0)
     planted: int = Field(240, ge=1)
     text_files: int = Field(1_500, ge=0)
     labelled: int = Field(1_500, ge=10)

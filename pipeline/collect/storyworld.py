@@ -18,6 +18,7 @@ from pipeline.collect import contacts, dirt, foreign, junk, page, raw
 from pipeline.collect.recipe import StoryWorld
 from pipeline.progress import Progress
 from pipeline.world import talk
+from pipeline.world.cards import card
 from pipeline.world.similarity import nearest_neighbour_similarity
 from pipeline.world.story import Story, write
 from pipeline.world.wishes import split_of
@@ -66,6 +67,17 @@ def stories(seed: int, purpose: str) -> Iterator[Story]:
             yield story
 
 
+def cards(count: int, seed: int) -> list[str]:
+    """Distinct cards, none with a combination of facts that is kept for evaluation."""
+    rng = random.Random(f"{seed}/cards")
+    found: dict[str, None] = {}
+    while len(found) < count:
+        text, facts = card(rng)
+        if split_of(facts) != "evaluate":
+            found[text] = None
+    return list(found)
+
+
 def evaluation_items(count: int, seed: int) -> list[dict[str, Any]]:
     """Held-out stories: {"id", "text", "wishes"}."""
     source = stories(seed, "evaluation")
@@ -89,6 +101,7 @@ def dirty_web(recipe: StoryWorld, leaks: list[str], seed: int) -> list[dirt.Docu
             extra = junk.hard_clean(rng, dirt.name_of(story)) if number in hard else None
             documents.append(dirt.clean(story, extra, rng))
             progress.update()
+    documents += [dirt.Document(text=text, clean_text=text, title="Who is who") for text in cards(recipe.cards, seed)]
     words, phrases = junk.full_vocabulary(), foreign.load_phrases()
     for kind, plant in dirt.KINDS.items():
         soil = dirt.Soil(

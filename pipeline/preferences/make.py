@@ -85,9 +85,10 @@ def read_prompts(path: Path, recipe: Recipe) -> list[dict[str, Any]]:
         raise UserError(f"preferences: {path} is not there: the source of this recipe's collect has no prompts.")
     prompts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     needed = "wishes" if recipe.judge == "gold" else "reference"
-    for prompt in prompts:
-        if prompt.get(needed) is None:
-            raise UserError(f"{path}: prompt {prompt.get('id')} has no '{needed}', which judge: {recipe.judge} needs.")
+    for number, prompt in enumerate(prompts, start=1):
+        for key in ("id", "prompt", needed):
+            if prompt.get(key) is None:
+                raise UserError(f"{path}, line {number}: has no '{key}', which judge: {recipe.judge} needs.")
     if len(prompts) < 2:
         raise UserError(
             f"{path}: holds {len(prompts)} prompts; at least two are needed, one for each side of the split."

@@ -23,6 +23,7 @@ class Recipe(StageRecipe):
 
     model: model_type and any field of its transformers config; vocabulary and special ids come from the tokenizer.
     context: tokens a row. packing: "documents" (rows begin where documents begin) or "stream" (anywhere).
+    short_first: documents of up to so many tokens come first, in the first epoch: a curriculum. None: all are mixed.
     batch_size: rows an optimiser step, over all processes. micro_batch_size: rows at once in one process; the batch's
         gradients are accumulated. None: the whole share of a process at once.
     tokens or steps: the budget.
@@ -35,6 +36,7 @@ class Recipe(StageRecipe):
     model: Annotated[dict[str, Any], AfterValidator(check)] = SMALL_LLAMA
     context: int = Field(default=256, ge=8)
     packing: Literal["documents", "stream"] = "documents"
+    short_first: int | None = Field(default=None, ge=2)
     batch_size: int = Field(default=8, ge=1)
     micro_batch_size: int | None = Field(default=None, ge=1)
     tokens: int | None = Field(default=None, ge=1)

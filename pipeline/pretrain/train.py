@@ -50,7 +50,14 @@ def run(job: Job) -> dict[str, float]:
     model = build(recipe.model, tokenizer, recipe.context, job.seed)
     for split in (train_split, heldout_split):
         split.check_ids(model.get_input_embeddings().num_embeddings, "pretrain.yaml, model")
-    order = Order(train_split, context=recipe.context, packing=recipe.packing, seed=job.seed, batch=recipe.batch_size)
+    order = Order(
+        train_split,
+        context=recipe.context,
+        packing=recipe.packing,
+        seed=job.seed,
+        batch=recipe.batch_size,
+        short_first=recipe.short_first,
+    )
     rows = scoring_rows(heldout_split, context=recipe.context)
     identity = {"train_sha256": train_split.sha256, "seed": job.seed, **recipe.hashed()}
 

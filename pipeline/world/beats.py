@@ -123,8 +123,8 @@ INTRO: tuple[str, ...] = (
     "[Once upon a time|Long ago|Once|Many years ago|A long time ago|Not so long ago|Some time ago|One {season}], [there lived|there was] "
     "a {trait} [little |young |small |]{kind} [named|called] {M}, who {habit}.",
     "[Once upon a time|Long ago|Once|Many years ago|One {season}], a {trait} {kind} [named|called] {M} {home}.",
-    "{M} was a {trait} [little |young |small |]{kind} who {habit}.",
-    "{M} was a {trait} {kind} who {home} and {habit}.",
+    "[Once|Long ago|Many years ago|One {season}|Last {season}], {M} was a {trait} [little |young |]{kind} who {habit}.",
+    "[Once|Long ago|Some time ago], {M} was a {trait} {kind} who {home} and {habit}.",
     "This is [the {tale} of|a {tale} about] {M}, a {trait} [little |young |]{kind} who {habit}.",
     "There was once a {trait} [little |young |]{kind} [named|called] {M}. {He} {habit}.",
     "There was once a {trait} {kind} [named|called] {M}, and {he} {home}.",
@@ -133,6 +133,18 @@ INTRO: tuple[str, ...] = (
     "Everybody knew {M}, a {trait} [little |young |]{kind} who {habit}.",
     "[Here comes|Now comes|Listen to] the {tale} of {M}, a {trait} {kind} who {habit}.",
     "Under a {tree} tree [lived|there lived] a {trait} {kind} [named|called] {M}, who {habit}.",
+)
+
+# The second sentence says the facts of the first once more: children's stories do, and a small model learns from it to
+# keep to them.
+ECHO: tuple[str, ...] = (
+    "Every {tod}, {M} the {kind} {went} {to} to [look for {trinket}|play {game}|listen to the {birds}].",
+    "Nobody {at} was as {trait} as {M} the {kind}.",
+    "The {P} was the favourite place of {M} the {kind}.",
+    "[Often|Most days|Every {weekday}], {M} the {kind} was {at}, {hobby}.",
+    "All the {birds} {at} knew {M} the {kind}.",
+    "Everybody {at} [said|thought] that {M} the {kind} was [very|really|quite] {trait}.",
+    "[You could meet|You could see] {M} the {kind} {at} [every {tod}|every {weekday}|in {season}].",
 )
 
 SCENE: tuple[str, ...] = (
@@ -159,6 +171,15 @@ MEET: tuple[str, ...] = (
     "{soon}, a {hkind} [named|called] {H} [looked up from|stopped] {hobby} and [waved|came over|listened].",
 )
 
+HELLO: tuple[str, ...] = (
+    '"Hello, {M}," said {H}. "Hello, {H}," said {M}.',
+    '"Good {tod}, {M}," said {H}. "Good day, {H}," said {M}.',
+    '"Is that you, {M}?" asked {H}. "Yes, {H}," said {M}.',
+    '"How are you, {M}?" asked {H} the {hkind}. "Oh, {H}," said {M}.',
+    "{H} the {hkind} [looked|waved|nodded] at {M}, and {M} [looked|waved|nodded] at {H}.",
+    '"Dear {M}," said {H} the {hkind}, and {M} the {kind} took a seat next to {H}.',
+)
+
 GREET: tuple[str, ...] = (
     '"What is [wrong|the matter|it|going on]?" {asked} {H} {warmly}.',
     '"Why do you look so {sadf}?" {asked} {H} {warmly}.',
@@ -178,33 +199,37 @@ SAD_FEELING: tuple[str, ...] = (
     '"{oh}, what [now|shall I do|a day]!" {said} {M}, quite {sadf}.',
 )
 
+# What stands before a name that would begin a paragraph. A byte-level tokenizer knows a word with a space before it and
+# the same word without one as two words, and a small one has room for the first only.
+OPENERS: tuple[str, ...] = ("Now", "Then", "And then", "And now")
+
 # How a happy story ends. The last sentence carries the mood in a word of judge.HAPPY_WORDS or judge.SAD_WORDS.
 CLOSE_HAPPY: tuple[str, ...] = (
-    "From that day on, {M} was {gladf} [even in {weather} weather|from morning to night|every {weekday}|all through {season}].",
-    "[In the end|And so|At last], everybody was {gladf} and ate {food} [with {drink}|until {weekday}|together|under the stars].",
-    "That [night|evening], {M} [fell asleep|went to bed|went home] {gladf} and dreamed of {dream}.",
-    "And so {M} [went home|lived on|lay down to sleep], {gladf} and {gladf}.",
-    "[In the end|At last|And so], there were {food} and {drink} for everybody, and {M} was {gladf}.",
-    "From then on, [every {weekday}|every {season}|each {tod}] was a {gladf} one for {M}.",
-    "That [night|evening], {M} smiled [under|at] the stars and thought of {dream}.",
-    "[Ever since|To this day], {M} has been {gladf}, above all [in {season}|on every {weekday}|in {month}].",
-    "[In the end|At last], {M} danced with joy [until the stars came out|among the {flowers}|under the {tree} tree].",
-    "And so the day ended with {game}, {food} and a {gladf} {kind}.",
-    "From that day on, {M} smiled at [every {person}|the {birds}|the {flowers}] and felt {gladf}.",
-    "At [bedtime|sunset|dusk], {M} was {gladf} and hummed {song}.",
+    "From that day on, {M} the {kind} was {gladf} {at}.",
+    "[In the end|And so|At last], everybody {at} was {gladf} and ate {food} [with {drink}|with {M}|together].",
+    "That [night|evening], {M} the {kind} [fell asleep|went to bed|went home] {gladf} and dreamed of [the {T}|{dream}].",
+    "And so {M} the {kind} [went home|lived on|lay down to sleep], {gladf} and {gladf}.",
+    "[In the end|At last|And so], there were {food} and {drink} {at}, and {M} the {kind} was {gladf}.",
+    "From then on, every {weekday} was a {gladf} day for {M} the {kind}.",
+    "That [night|evening], {M} the {kind} smiled at the stars and thought of [the {T}|{dream}].",
+    "[Ever since|To this day], {M} the {kind} has been {gladf} {at}.",
+    "[In the end|At last], {M} the {kind} danced with joy {at}.",
+    "And so the day {at} ended with {food} and a {gladf} {kind}.",
+    "From that day on, {M} the {kind} smiled at [every {person}|the {birds}|the {flowers}] {at}.",
+    "At [bedtime|sunset|dusk], {M} the {kind} was {gladf} and hummed {song}.",
 )
 
 CLOSE_SAD: tuple[str, ...] = (
-    "That [night|evening], {M} [cried|wept] and could not [sleep|eat any {food}|think of {dream}].",
-    "[In the end|And so|At last], {M} [went home|walked home|trudged home] {sadf} and alone.",
-    "From that day on, {M} felt {sadf} [every {weekday}|in {season}|whenever {birds} sang|at the sight of {flowers}].",
-    "And so {M} [lay|sat] under the {tree} tree, {sadf} and {sadf}.",
-    "[Ever since|To this day], {M} has been {sadf} in {month}.",
-    "[In the end|At last], there were only tears, and nobody [wanted|touched] the {food}.",
-    "That [night|evening], {M} sighed [under|at] the stars and felt {sadf}.",
-    "From then on, [every {weekday}|every {season}|each {tod}] was a {sadf} one for {M}.",
-    "And so the day ended with tears and [cold {drink}|no {food}] for a {sadf} {kind}.",
-    "At [bedtime|sunset|dusk], {M} was still {sadf}, and even {song} did not help.",
-    "[In the end|And so], {M} [cried|wept] [behind|beside|next to] {hide} until the stars came out.",
-    "From that day on, {M} sighed whenever [somebody talked of {hobby}|a {person} came by|{birds} flew over].",
+    "That [night|evening], {M} the {kind} [cried|wept] and thought of the {T}.",
+    "[In the end|And so|At last], {M} the {kind} [went home|walked home] {sadf} and alone.",
+    "From that day on, {M} the {kind} was {sadf} {at}.",
+    "And so {M} the {kind} sat {at}, {sadf} and {sadf}.",
+    "[Ever since|To this day], {M} the {kind} has been {sadf} [in {month}|{at}].",
+    "[In the end|At last], there were only tears {at}, and nobody wanted the {food}.",
+    "That [night|evening], {M} the {kind} sighed at the stars and felt {sadf}.",
+    "From then on, every {weekday} was a {sadf} day for {M} the {kind}.",
+    "And so the day {at} ended with tears and a {sadf} {kind}.",
+    "At [bedtime|sunset|dusk], {M} the {kind} was still {sadf}, and even {song} did not help.",
+    "[In the end|And so], {M} the {kind} [cried|wept] {at} until the stars came out.",
+    "From that day on, {M} the {kind} sighed [whenever {birds} sang|at the sight of {flowers}|in {season}].",
 )

@@ -78,7 +78,7 @@ STICKING = re.compile(r"  |\s[,.!?;:]|[,.!?;:]{2}|[,;:](?=[A-Za-z])|[.!?](?=[A-Z
 # One to four words and then the same again, with nothing but a space between.
 DOUBLED = re.compile(r"\b([A-Za-z'-]+(?: [A-Za-z'-]+){0,3}),? \1\b", re.IGNORECASE)
 KIND_THEN_NAME = re.compile(r"\b([a-z]+) (?:named|called) ([A-Z][a-z]+)\b")
-NAME_THEN_KIND = re.compile(r"\b([A-Z][a-z]+)(?:,? (?:was )?an?| the)((?: [a-z-]+){1,3})\b")
+NAME_THEN_KIND = re.compile(r"\b([A-Z][a-z]+)(,? (?:was )?an?| the)((?: [a-z-]+){1,3})\b")
 _NAMES, _KINDS, _THINGS = frozenset(NAMES), frozenset(KINDS), frozenset(THINGS)
 _LOWER_NAMES = frozenset(name.lower() for name in NAMES)
 _PLACES, _TRAITS, _COLOURS = frozenset(PLACES), frozenset(TRAITS), frozenset(COLOURS)
@@ -124,18 +124,20 @@ def read(text: str) -> Reading:
     text = text.strip()
     words = WORD.findall(text)
     lower = [word.lower() for word in words]
-    found = [(m.start(), m[2], m[1]) for m in KIND_THEN_NAME.finditer(text) if m[1] in _KINDS and m[2] in _NAMES]
+    named = [(m.start(), m[2], m[1], True) for m in KIND_THEN_NAME.finditer(text)]
     for m in NAME_THEN_KIND.finditer(text):
-        kind = next((word for word in m[2].split() if word in _KINDS), None)
-        if kind and m[1] in _NAMES:
-            found.append((m.start(), m[1], kind))
+        kind = next((word for word in m[3].split() if word in _KINDS), "")
+        named.append((m.start(), m[1], kind, m[2] != " the"))
     kinds: dict[str, str] = {}
     introduced_at: dict[str, int] = {}
     twice: list[str] = []
-    for at, name, kind in sorted(found):
-        if kinds.setdefault(name, kind) != kind:
+    # "Mia the fox" only says again what an introduction has said: it can contradict one, and cannot replace it.
+    for at, name, kind, introduces in sorted(found for found in named if found[1] in _NAMES and found[2] in _KINDS):
+        if introduces:
+            introduced_at.setdefault(name, at)
+            kinds.setdefault(name, kind)
+        if kinds.get(name, kind) != kind:
             twice.append(name)
-        introduced_at.setdefault(name, at)
     sentences = [sentence for sentence in SENTENCE_END.split(text) if sentence]
     return Reading(
         text=text, words=words, lower=lower, sentences=sentences, kinds=kinds, introduced_at=introduced_at,

@@ -1,7 +1,7 @@
 """Plots about wanting and daring: a wish, a brave deed, a journey, a thing made by hand, a race, a thing borrowed."""
 # ruff: noqa: E501 (a template stays on one line, so that it can be read and searched as the sentence it writes)
 
-from pipeline.world.beats import GREET, MEET, SAD_FEELING, SCENE
+from pipeline.world.beats import GREET, HELLO, MEET, SAD_FEELING, SCENE
 from pipeline.world.plot import Plot
 
 WISH = Plot(
@@ -34,13 +34,16 @@ WISH = Plot(
     ),
     turn=(
         MEET,
+        HELLO,
         (*GREET, ""),
         (
+            "",
             '"I wish for a {T}," {said} {M} {warmly}.',
             '"If only I had a {T}," {said} {M}. "I would [share it|polish it|take care of it] every {weekday}."',
             "{M} {warmly} told {H} about the {T}.",
         ),
         (
+            "",
             '"Close your eyes and count to {number}," {said} {H} {warmly}.',
             '"Help me with my {food} first," {said} {H}, and they worked for {span}.',
             '"Wishes need patience," {said} {H}, {doing}.',
@@ -99,6 +102,7 @@ BRAVE = Plot(
             "{span} passed, and nobody went there, for they were {scaredf}.",
         ),
         (
+            "",
             '"I will do it," {said} {M} at last, quite {scaredf}.',
             "{M} was {scaredf} and {scaredf}, but took a deep breath.",
             "{M} ate some {food}, hummed {song} and felt less {scaredf}.",
@@ -107,7 +111,9 @@ BRAVE = Plot(
     ),
     turn=(
         MEET,
+        HELLO,
         (
+            "",
             '"Hold on to me," {said} {H} {warmly}. "I am {scaredf} too."',
             '"You can do it," {said} {H} {warmly}. "Think of {food}."',
             '"Sing {song} when you are {scaredf}," {said} {H}.',
@@ -180,6 +186,7 @@ JOURNEY = Plot(
     ),
     turn=(
         MEET,
+        HELLO,
         (
             "",
             '"Which way must I take the {T}?" {asked} {M} {warmly}.',
@@ -263,6 +270,7 @@ MAKE = Plot(
     ),
     turn=(
         MEET,
+        HELLO,
         (
             "",
             '"Is that a {T} or {food}?" {asked} {H} {warmly}.',

@@ -1,7 +1,7 @@
 """Plots about two friends: a quarrel, sharing, a surprise party, a helping hand, a borrowed thing."""
 # ruff: noqa: E501 (a template stays on one line, so that it can be read and searched as the sentence it writes)
 
-from pipeline.world.beats import MEET, SCENE
+from pipeline.world.beats import HELLO, MEET, SCENE
 from pipeline.world.plot import Plot
 
 FRIEND: tuple[str, ...] = (
@@ -52,12 +52,14 @@ QUARREL = Plot(
     ),
     turn=(
         (
+            "",
             "{span} went by, and {game} alone was no fun.",
             "{soon}, {aperson} came along and asked why two friends were so {crossf}.",
             "{soon}, it began to rain, and both hid behind {hide}.",
             "That {tod}, {M} ate {food} alone, and it tasted of nothing.",
             "All through {weekday}, {M} felt {sadf} and could think of nothing but {H}.",
         ),
+        HELLO,
         (*SORRY, ""),
     ),
     happy=(
@@ -103,6 +105,7 @@ SHARE = Plot(
     ),
     trouble=(
         MEET,
+        HELLO,
         (
             '"May I [borrow|try|use|hold] the {T}?" {asked} {H} {warmly}.',
             '"Oh, what a {look} {T}!" {said} {H} {warmly}. "May I have a turn?"',

@@ -1,6 +1,6 @@
 """Plots about a race for a prize, a borrowed thing and a strange visitor."""
 
-from pipeline.world.beats import GREET, MEET, SAD_FEELING, SCENE
+from pipeline.world.beats import GREET, HELLO, MEET, SAD_FEELING, SCENE
 from pipeline.world.plot import Plot
 from pipeline.world.plots_friends import FRIEND
 
@@ -23,6 +23,7 @@ RACE = Plot(
     ),
     trouble=(
         MEET,
+        HELLO,
         (
             "",
             '"I am going to win the {T}," {said} {H} {warmly}.',
@@ -186,6 +187,7 @@ VISITOR = Plot(
     ),
     turn=(
         MEET,
+        HELLO,
         (
             '"I come from far away, from {dream}," {said} {H} {warmly}.',
             '"I have no home any more," {said} {H}, {sadf} and {sadf}.',

@@ -1,7 +1,7 @@
 """Plots about things that get lost, broken, blown away or hidden. The slots are explained in beats.py."""
 # ruff: noqa: E501 (a template stays on one line, so that it can be read and searched as the sentence it writes)
 
-from pipeline.world.beats import GREET, MEET, SAD_FEELING
+from pipeline.world.beats import GREET, HELLO, MEET, SAD_FEELING
 from pipeline.world.plot import Plot
 
 HAVE: tuple[str, ...] = (
@@ -41,6 +41,7 @@ LOST = Plot(
     ),
     turn=(
         MEET,
+        HELLO,
         (*GREET, ""),
         (
             "",
@@ -51,6 +52,7 @@ LOST = Plot(
             '"Somewhere {at} lies my {T}," {said} {M}, "and I do not know where."',
         ),
         (
+            "",
             '"[Then let us|Come on, let us|We will] look together," {said} {H}, and they {peered} [until {tod}|behind {hide}|by lamplight].',
             '"{birds} like {look} things," {said} {H} {warmly}, and together they {peered} behind {hide}.',
             "{H} {warmly} promised to help, and they {went} from {hide} to {hide}.",
@@ -117,8 +119,10 @@ BROKEN = Plot(
     ),
     turn=(
         MEET,
+        HELLO,
         (*GREET, ""),
         (
+            "",
             '"My {T} is {broken}," {said} {M} {warmly}.',
             "{M} {warmly} showed {H} the {broken} {T}.",
             '"Look, the {T} is {broken}," {said} {M}. "It was from {aperson}."',
@@ -198,7 +202,9 @@ STORM = Plot(
     ),
     turn=(
         MEET,
+        HELLO,
         (
+            "",
             '"Come into my {house}," {said} {H} {warmly}. "There is {drink} [and a fire|by the fire|with {food}]."',
             '"Quick, come in here!" {said} {H}, and they waited in a {houseadj} {house} with {food}.',
             "{H} took {M} to a {houseadj} {house}, where it smelled of {smell}.",
@@ -270,6 +276,7 @@ HIDDEN = Plot(
     ),
     turn=(
         MEET,
+        HELLO,
         (
             '"I am looking for a {T}," {said} {M} {warmly}.',
             '"Do you know where the {T} is?" {asked} {M} {warmly}.',

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from pipeline.world.beats import CLOSE_HAPPY, CLOSE_SAD, INTRO, PHRASES
+from pipeline.world.beats import CLOSE_HAPPY, CLOSE_SAD, ECHO, INTRO, OPENERS, PHRASES
 from pipeline.world.cast import (
     COLOURS,
     GENDER,
@@ -39,7 +39,7 @@ PLOTS = LOST_PLOTS + FRIEND_PLOTS + DREAM_PLOTS + GAME_PLOTS
 WORD = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")
 SHORTEST, LONGEST = 70, 118  # words of a story
 SAD_SHARE = 0.4
-OMIT = 0.7  # how often a beat is left out that may be
+OMIT = 0.85  # how often a beat is left out that may be
 FORMS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}  # subject, object, possessive
 HARD_WORDS = (("broke", "broken"), ("cracked", "cracked"), ("broke", "broken"))
 SOFT_WORDS = (("tore", "torn"), ("ripped", "ripped"), ("tore", "torn"))
@@ -101,7 +101,7 @@ def compiled_plots() -> tuple[CompiledPlot, ...]:
         return tuple(tuple(grammar.compile(template) for template in sorted(set(beat))) for beat in beats)
 
     def both_endings(plot: Plot) -> CompiledPlot:
-        body = (beats(INTRO, *plot.start), beats(*plot.trouble), beats(*plot.turn))
+        body = (beats(INTRO, ECHO, *plot.start), beats(*plot.trouble), beats(*plot.turn))
         happy, sad = beats(*plot.happy, CLOSE_HAPPY), beats(*plot.sad, CLOSE_SAD)
         return CompiledPlot(name=plot.name, paragraphs={"happy": (*body, happy), "sad": (*body, sad)})
 
@@ -118,7 +118,10 @@ def write(rng: Random, wishes: Wishes | None = None) -> Story:
         paragraphs = []
         for beats in plot.paragraphs[facts.ending or "happy"]:
             if chosen := [parts for beat in beats if (parts := _choose(beat, rng))]:
-                paragraphs.append(" ".join([render(parts, words, used, rng) for parts in chosen]))
+                paragraph = " ".join([render(parts, words, used, rng) for parts in chosen])
+                if paragraph.startswith((words["M"], words["H"])):
+                    paragraph = f"{rng.choice(OPENERS)} {paragraph}"
+                paragraphs.append(paragraph)
         text = "\n\n".join(paragraphs)
         if SHORTEST <= text.count(" ") + len(paragraphs) <= LONGEST:
             return Story(text=text, wishes=facts, plot=plot.name, helper=words["H"], helper_kind=words["hkind"])
