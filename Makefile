@@ -81,7 +81,7 @@ test: $(READY)  ## the tests that need neither Debian packages nor several proce
 APT := chromium
 test-real: $(READY)  ## real engines: several processes, kills, Chromium. Debian packages: chromium
 	@for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || { echo "make test-real needs the Debian packages: $(APT). Install them with: apt-get install -y $(APT)"; exit 1; }; done
-	HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests/real $(ARGS)
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests $(ARGS)
 bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals to bench/demo.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.demo --runs $(RUNS) --seeds $(or $(SEEDS),0 1 2 3 4)
 lock: $(READY)  ## remake constraints.txt with pip-tools

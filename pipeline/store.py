@@ -166,6 +166,16 @@ class Rows:
         return ids[:, :-1], targets
 
 
+def positions(ids: np.ndarray, end_id: int) -> np.ndarray:
+    """Each token's place in its document, (rows, context): an end token begins the next document at 0.
+
+    Transformers keeps documents of one row apart where positions begin anew (without a mask and without a cache): no
+    token sees the document before its own.
+    """
+    places = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+    return places - np.maximum.accumulate(np.where(ids == end_id, places, 0), axis=1)
+
+
 def training_rows(
     split: Split, *, context: int, packing: Packing, seed: int, epoch: int, short_first: int | None = None
 ) -> Rows:

@@ -29,3 +29,13 @@ def no_network():
     socket.socket.connect = guarded
     yield
     socket.socket.connect = connect
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A skipped test of a real engine is a failure: what was not run was not shown."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and item.get_closest_marker("real"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which counts as a failure here: {report.longrepr}"

@@ -12,6 +12,7 @@ from pipeline.store import (
     Order,
     StoreWriter,
     open_split,
+    positions,
     scoring_rows,
     training_rows,
     unigram_bits_per_byte,
@@ -174,3 +175,21 @@ def test_unigram_measure_is_add_one_smoothed_and_counts_end_tokens(tmp_path):
     # Counts with one added: end 2, 1 three times, 2 twice, 3 once; of 8.
     bits = -math.log2(3 / 8) - math.log2(1 / 8) - math.log2(2 / 8)
     assert unigram_bits_per_byte(train, heldout) == pytest.approx(bits / 6)
+
+
+def test_short_documents_come_first_in_the_first_epoch_only(tmp_path):
+    train, _ = make(tmp_path, documents(4, 200), vocabulary_size=2000)
+    rows = training_rows(train, context=24, packing="documents", seed=0, epoch=0, short_first=8)
+    lengths = [len(row) for row in (pieces(rows))]
+    assert min(lengths) == 24
+    shares = [np.mean([length <= 8 for _, length in row]) for row in rows.layout]
+    last_of_short = max(i for i, row in enumerate(rows.layout) if row[0][1] <= 8)
+    assert all(share == 1 for share in shares[:last_of_short])
+    plain = training_rows(train, context=24, packing="documents", seed=0, epoch=1)
+    later = training_rows(train, context=24, packing="documents", seed=0, epoch=1, short_first=8)
+    assert later.layout == plain.layout
+
+
+def test_positions_begin_anew_at_every_document():
+    ids = np.array([[END, 5, 6, END, 7], [8, 9, END, END, 5]])
+    assert positions(ids, END).tolist() == [[0, 1, 2, 0, 1], [0, 1, 0, 0, 1]]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 
 from pipeline.intervals import bootstrap_mean
-from pipeline.store import IGNORE, Rows
+from pipeline.store import IGNORE, Rows, positions
 
 BATCH = 16  # rows scored at once
 
@@ -21,9 +21,11 @@ def score(model: torch.nn.Module, rows: Rows, accelerator: Accelerator, limit: i
     with torch.inference_mode():
         for first in range(accelerator.process_index * BATCH, count, accelerator.num_processes * BATCH):
             chosen = range(first, min(first + BATCH, count))
-            ids, targets = (torch.from_numpy(array).to(accelerator.device) for array in rows.batch(chosen))
+            arrays = rows.batch(chosen)
+            ids, targets = (torch.from_numpy(array).to(accelerator.device) for array in arrays)
+            places = torch.from_numpy(positions(arrays[0], rows.split.end_id)).to(accelerator.device)
             with accelerator.autocast():
-                logits = model(input_ids=ids, use_cache=False).logits  # (B, T, V)
+                logits = model(input_ids=ids, position_ids=places, use_cache=False).logits  # (B, T, V)
             nats = F.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
             sums[first : first + len(chosen), 0] = nats.double().sum(dim=1)
             sums[first : first + len(chosen), 1] = (targets != IGNORE).sum(dim=1)

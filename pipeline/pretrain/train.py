@@ -32,7 +32,7 @@ from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.schedule import factor
 from pipeline.progress import Progress
 from pipeline.stage import Job, UserError
-from pipeline.store import IGNORE, Order, Rows, open_split, scoring_rows, unigram_bits_per_byte
+from pipeline.store import IGNORE, Order, Rows, open_split, positions, scoring_rows, unigram_bits_per_byte
 
 EVALUATION_ROWS = 128  # scored during training; at the end all of them
 MAX_SKIPPED = 3  # steps in a row whose gradient is not finite, then the run stops
@@ -100,7 +100,7 @@ def train(
 ) -> state.Standing:
     """The loop: from the newest valid checkpoint, or from nothing, to the last step. Returns where it stands then."""
     recipe: Recipe = job.recipe
-    micro_batches = shares(recipe, accelerator)
+    micro_batches, end_id = shares(recipe, accelerator), rows.split.end_id
     model, *optimizers = accelerator.prepare(model, *build_optimizers(model, recipe.optimizer, recipe.weight_decay))
     bare = accelerator.unwrap_model(model)
     checkpoint = newest_valid(job.resume)
@@ -118,7 +118,7 @@ def train(
             for group in itertools.chain(*(optimizer.param_groups for optimizer in optimizers)):
                 group["lr"] = learning_rate
             torch.manual_seed(step_seed(job.seed, standing.step, accelerator.process_index))  # for dropout
-            loss = forward_backward(model, order[standing.step], micro_batches, accelerator)
+            loss = forward_backward(model, order[standing.step], end_id, micro_batches, accelerator)
             gradient_norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             if torch.isfinite(gradient_norm):
                 for optimizer in optimizers:
@@ -169,10 +169,15 @@ def figures(standing: state.Standing, recipe: Recipe) -> dict[str, float | int]:
 
 
 def forward_backward(
-    model: torch.nn.Module, batch: tuple[np.ndarray, np.ndarray], micro_batches: list[slice], accelerator: Accelerator
+    model: torch.nn.Module,
+    batch: tuple[np.ndarray, np.ndarray],
+    end_id: int,
+    micro_batches: list[slice],
+    accelerator: Accelerator,
 ) -> torch.Tensor:
     """Adds the gradient of the batch's mean loss to the parameters; returns this process's share of that loss."""
-    ids, targets = (torch.from_numpy(array) for array in batch)  # (batch_size, context), the same on every process
+    # All (batch_size, context), the same on every process. Positions that begin anew keep a row's documents apart.
+    ids, targets, places = (torch.from_numpy(array) for array in (*batch, positions(batch[0], end_id)))
     # DDP averages gradients over processes; each one's part of the sum over all targets must therefore be scaled up.
     scale = accelerator.num_processes / int((targets != IGNORE).sum())
     loss = torch.zeros((), device=accelerator.device)
@@ -180,8 +185,10 @@ def forward_backward(
         # Gradients add up here, and are exchanged once, with the last part.
         with contextlib.nullcontext() if number == len(micro_batches) else accelerator.no_sync(model):
             with accelerator.autocast():
-                # A cache is what only generation reads; without an attention_mask sdpa takes its causal path.
-                logits = model(input_ids=ids[rows].to(loss.device), use_cache=False).logits  # (B, T, V)
+                # With a cache, which only generation reads, or with an attention_mask, documents would be mixed.
+                logits = model(
+                    input_ids=ids[rows].to(loss.device), position_ids=places[rows].to(loss.device), use_cache=False
+                ).logits  # (B, T, V)
             part = scale * F.cross_entropy(
                 logits.flatten(0, 1).float(),
                 targets[rows].flatten().to(loss.device),

@@ -147,6 +147,17 @@ ECHO: tuple[str, ...] = (
     "[You could meet|You could see] {M} the {kind} {at} [every {tod}|every {weekday}|in {season}].",
 )
 
+# Then the thing, which is said twice as well, for the same reason.
+ABOUT: tuple[str, ...] = (
+    "This is the story of a {col} {T} too, and there was [no better|no other|no second] {T} {at}.",
+    "The story is about a {T}, a {look} {col} {T}.",
+    "There is a {T} in this story, and the {T} is {col}.",
+    "[Remember|Think of] the {T}, for the {T} is important.",
+    "[Soon|Before long] you will hear of a {T}, a [very|quite|rather] {look} {T}.",
+    "It is a story with a {T} in it, and the {T} is [{col} and {look}|{look}].",
+    "[And now|Now] to the {T}: it was a {col} {T}, as {look} as {trinket}.",
+)
+
 SCENE: tuple[str, ...] = (
     "[The air|The wind|Everything] smelled of {smell}, and {birds} sang in the {tree} trees.",
     "It was {weather} and {weather}, and the {flowers} [were open|were in bloom|nodded in the wind].",

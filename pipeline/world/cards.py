@@ -11,32 +11,42 @@ import random
 from pipeline.world.cast import COLOURS, GENDER, KIND_GENDER, KINDS, NAMES, PLACE_AT, PLACES, THINGS, TRAITS
 from pipeline.world.wishes import Wishes
 
-SENTENCES = 6  # of a card
-
 # N, K, A: name, kind and trait; T, C: thing and its colour; P, at: place and the word before it; F, G: a friend.
-ABOUT_NAME: tuple[str, ...] = (
-    "This is {N} the {K}.", "{N} is a {A} {K}.", "Good morning, {N} the {K}!", "Do you know {N}? {N} is very {A}.",
-    "The name of the {A} {K} is {N}.", "Is {N} a {K}? Yes, {N} is a {K}.", "Everybody knows {N} the {A} {K}.",
+INTRO: tuple[str, ...] = (
+    "This is {N} the {K}.", "Here is {N}, a {A} {K}.", "Good morning, {N} the {K}!", "Do you know {N} the {K}?",
+    "The name of the {A} {K} is {N}.", "Everybody knows {N} the {A} {K}.", "Look, it is {N} the {K}.",
 )  # fmt: skip
-ABOUT_FRIEND: tuple[str, ...] = (
+KIND: tuple[str, ...] = (
+    "What is {N}? {N} is a {K}.", "Is {N} a {K}? Yes, {N} is a {K}.", "{N} is a {K} and likes every {K}.",
+    "Good day, {N} the {K}!", "A {K} like {N} is a good {K}.", "Who is the {K}? The {K} is {N}.",
+)  # fmt: skip
+TRAIT: tuple[str, ...] = (
+    "Is {N} {A}? Yes, {N} is very {A}.", "Nobody is as {A} as {N}.", "Everybody says that {N} is {A}.",
+    "How {A} {N} is, so very {A}!", "{N} was always {A}, and is {A} still.", "A {A} {K} is {N}.",
+)  # fmt: skip
+THING: tuple[str, ...] = (
+    "Look, a {T}! {N} has a {C} {T}.", "The {T} is {C}. What a {T}!", "The {C} {T} belongs to {N}.",
+    "A {T} is good to have, and {F} likes the {C} {T}.", "Is it a {T}? Yes, it is a {C} {T}.",
+    "Where is the {T}? {N} has the {T}.", "What is {C}? The {T} is {C}.", "{N} gave the {T} to {F}.",
+    "Is this the {T} of {N}? Yes, it is the {C} {T} of {N}.", "What a good {T}! {F} wants a {T} like it.",
+)  # fmt: skip
+PLACE: tuple[str, ...] = (
+    "{N} is {at} the {P}.", "Where is {N}? {N} is {at} the {P}.", "The {P} is far away.", "{N} loves the {P}.",
+    "{F} went to the {P} with {N}.", "Who is {at} the {P}? {F} is {at} the {P}.", "See you {at} the {P}, {N}!",
+    "Is {F} {at} the {P}? Yes, {F} is {at} the {P}.",
+)  # fmt: skip
+FRIEND: tuple[str, ...] = (
     "{N} and {F} are friends.", "{F} the {G} likes {N}, and {N} likes {F}.", "Is {F} here? Yes, {F} the {G} is here.",
     '"Hello, {F}," said {N}. "Hello, {N}," said {F}.', "This is {F}. {F} is a {G}.", "{N} waves at {F} the {G}.",
     "Who is the {G}? The {G} is {F}.",
 )  # fmt: skip
-ABOUT_THING: tuple[str, ...] = (
-    "Look, {N} has a {C} {T}.", "The {T} is {C}.", "The {C} {T} belongs to {N}.", "{F} likes the {C} {T}.",
-    "Where is the {T}? {N} has the {T}.", "What is {C}? The {T} of {N} is {C}.", "{N} gave the {T} to {F}.",
-)  # fmt: skip
-ABOUT_PLACE: tuple[str, ...] = (
-    "{N} is {at} the {P}.", "Where is {N} the {K}? {N} is {at} the {P}.", "The {P} is far away.",
-    "{F} went to the {P} with {N}.", "{N} loves the {P}.", "Who is {at} the {P}? {F} is {at} the {P}.",
-    "The {T} is {at} the {P}.",
-)  # fmt: skip
-LISTS = (ABOUT_NAME, ABOUT_FRIEND, ABOUT_THING, ABOUT_PLACE)
+# Things are many and come back seldom in stories, so that every card is about a thing, and about one subject more.
+OTHERS = (KIND, TRAIT, PLACE, FRIEND)
+SENTENCES_ON_THE_THING, SENTENCES_ON_THE_OTHER = 4, 2
 
 
 def card(rng: random.Random) -> tuple[str, Wishes]:
-    """A card's text and the facts that it tells."""
+    """A card's text and the facts that it tells: who it is about, then a thing and one more subject."""
     name, friend = rng.sample(NAMES, 2)
     facts = Wishes(
         name=name, kind=kind_for(rng, name), trait=rng.choice(TRAITS), thing=rng.choice(THINGS),
@@ -46,13 +56,10 @@ def card(rng: random.Random) -> tuple[str, Wishes]:
         "N": name, "K": facts.kind, "A": facts.trait, "T": facts.thing, "C": rng.choice(COLOURS), "P": facts.place,
         "at": PLACE_AT[str(facts.place)], "F": friend, "G": kind_for(rng, friend),
     }  # fmt: skip
-    # The first sentence introduces; of the others each list gives one, and two come from anywhere.
-    chosen = [rng.choice(ABOUT_NAME)]
-    rest = [rng.choice(sentences) for sentences in LISTS[1:]]
-    pool = [sentence for sentences in LISTS for sentence in sentences if sentence not in (*chosen, *rest)]
-    rest += rng.sample(pool, SENTENCES - len(chosen) - len(rest))
-    rng.shuffle(rest)
-    return mend_article(" ".join(chosen + rest).format(**slots)), facts
+    other = rng.choice(OTHERS)
+    chosen = rng.sample(THING, SENTENCES_ON_THE_THING) + rng.sample(other, SENTENCES_ON_THE_OTHER)
+    rng.shuffle(chosen)
+    return mend_article(" ".join([rng.choice(INTRO), *chosen]).format(**slots)), facts
 
 
 def kind_for(rng: random.Random, name: str) -> str:
