@@ -21,6 +21,7 @@ from pipeline.stage import Job
 ROOT = Path(__file__).resolve().parent.parent
 TOY = StoryWorld(
     documents=160,
+    cards=40,
     planted=24,
     text_files=30,
     labelled=120,
@@ -77,8 +78,8 @@ def test_every_kind_is_planted_in_the_amount_asked(made):
     for kind in KINDS:
         assert metrics[f"planted_{kind}"] == TOY.planted, kind
     assert metrics["planted_boilerplate"] >= TOY.planted
-    assert metrics["clean_documents"] == TOY.documents
-    assert metrics["documents"] == len(found) == TOY.documents + TOY.planted * (len(KINDS) + 2)
+    assert metrics["clean_documents"] == TOY.documents + TOY.cards
+    assert metrics["documents"] == len(found) == TOY.documents + TOY.cards + TOY.planted * (len(KINDS) + 2)
 
 
 def test_the_formats_hold_their_shares(made):

@@ -147,15 +147,23 @@ ECHO: tuple[str, ...] = (
     "[You could meet|You could see] {M} the {kind} {at} [every {tod}|every {weekday}|in {season}].",
 )
 
-# Then the thing, which is said twice as well, for the same reason.
+# Then the place and the thing, each said twice as well, for the same reason. No colour: the plot gives it.
+WHERE: tuple[str, ...] = (
+    "Everybody loved the {P}, for the {P} was full of {flowers}.",
+    "[In|All through] {season}, the {P} smelled of {smell}. Somebody was always {at}.",
+    "Who had not been {at}? The {P} was famous for {food}.",
+    "It all happened {at}, and there is no second {P} like that.",
+    "[How|So] {weather} it was {at}! The {P} was never empty in {month}.",
+    "Somebody was always {at}, for the {P} had the best {trinket}.",
+)
 ABOUT: tuple[str, ...] = (
-    "This is the story of a {col} {T} too, and there was [no better|no other|no second] {T} {at}.",
-    "The story is about a {T}, a {look} {col} {T}.",
-    "There is a {T} in this story, and the {T} is {col}.",
+    "This is the story of a {T} too, and there was [no better|no other|no second] {T} {at}.",
+    "The story is about a {T}, a {look} {T}.",
+    "There is a {T} in this story, and the {T} is {look}.",
     "[Remember|Think of] the {T}, for the {T} is important.",
     "[Soon|Before long] you will hear of a {T}, a [very|quite|rather] {look} {T}.",
-    "It is a story with a {T} in it, and the {T} is [{col} and {look}|{look}].",
-    "[And now|Now] to the {T}: it was a {col} {T}, as {look} as {trinket}.",
+    "It is a story with a {T} in it, and the {T} is {look}.",
+    "[And now|Now] to the {T}: the {T} was as {look} as {trinket}.",
 )
 
 SCENE: tuple[str, ...] = (
