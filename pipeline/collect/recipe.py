@@ -25,7 +25,7 @@ class StoryWorld(Section):
     """
 
     documents: int = Field(24_000, ge=20)
-    cards: int = Field(7_000, ge=0)
+    cards: int = Field(5_500, ge=0)
     planted: int = Field(240, ge=1)
     text_files: int = Field(1_500, ge=0)
     labelled: int = Field(1_500, ge=10)

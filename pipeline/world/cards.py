@@ -40,13 +40,13 @@ FRIEND: tuple[str, ...] = (
     '"Hello, {F}," said {N}. "Hello, {N}," said {F}.', "This is {F}. {F} is a {G}.", "{N} waves at {F} the {G}.",
     "Who is the {G}? The {G} is {F}.",
 )  # fmt: skip
-# Things and places come back seldom in stories, so that every card is about them, and about one subject more.
-OTHERS = (KIND, TRAIT, FRIEND)
-SENTENCES_ON_EACH, SENTENCES_ON_THE_OTHER = 3, 1
+# Every card is about all that a story must keep to, since what the cards leave out is not copied in stories either.
+OTHERS = (TRAIT, FRIEND)
+SENTENCES = ((KIND, 2), (THING, 3), (PLACE, 2))
 
 
 def card(rng: random.Random) -> tuple[str, Wishes]:
-    """A card's text and the facts that it tells: who it is about, a thing, a place, one subject more."""
+    """A card's text and the facts that it tells: who it is about, a thing, a place and more."""
     name, friend = rng.sample(NAMES, 2)
     facts = Wishes(
         name=name, kind=kind_for(rng, name), trait=rng.choice(TRAITS), thing=rng.choice(THINGS),
@@ -57,8 +57,8 @@ def card(rng: random.Random) -> tuple[str, Wishes]:
         "at": PLACE_AT[str(facts.place)], "F": friend, "G": kind_for(rng, friend),
     }  # fmt: skip
     other = rng.choice(OTHERS)
-    chosen = [sentence for subject in (THING, PLACE) for sentence in rng.sample(subject, SENTENCES_ON_EACH)]
-    chosen += rng.sample(other, SENTENCES_ON_THE_OTHER)
+    chosen = [sentence for subject, number in SENTENCES for sentence in rng.sample(subject, number)]
+    chosen.append(rng.choice(other))
     rng.shuffle(chosen)
     return mend_article(" ".join([rng.choice(INTRO), *chosen]).format(**slots)), facts
 
