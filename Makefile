@@ -24,6 +24,7 @@ STAGES := collect corpus tokenizer pretrain sft preferences reward dpo evaluate 
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
+	@echo 'and one target a stage, with whatever it still needs: $(STAGES)'
 
 # One attempt at a newer pip is not needed: the lock file pins everything, and pip of any Python 3.11 reads it.
 $(READY): pyproject.toml constraints.txt
