@@ -109,7 +109,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="collect",
-    version=1,
+    version=2,
     recipe=Recipe,
     verb="pipeline.collect.collect:run",
     outside="pipeline.collect.outside:identity",

@@ -152,7 +152,7 @@ WHERE: tuple[str, ...] = (
     "Everybody loved the {P}, for the {P} was full of {flowers}.",
     "[In|All through] {season}, the {P} smelled of {smell}. Somebody was always {at}.",
     "Who had not been {at}? The {P} was famous for {food}.",
-    "It all happened {at}, and there is no second {P} like that.",
+    "It all happened {at}, for there is no second {P} like that.",
     "[How|So] {weather} it was {at}! The {P} was never empty in {month}.",
     "Somebody was always {at}, for the {P} had the best {trinket}.",
 )
