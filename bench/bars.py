@@ -53,6 +53,10 @@ def story_bars(kinds: Sequence[str]) -> list[Bar]:
         ),
         Bar(what="DPO over SFT, gold score", stage="evaluate", metric="dpo_minus_sft_gold", value=0.0, rate=False),
         Bar(
+            what="DPO over SFT, low end of interval", stage="evaluate", metric="dpo_minus_sft_gold_low", value=0.0,
+            rate=False,
+        ),
+        Bar(
             what="DPO's length over SFT's, off 1", stage="evaluate", metric="dpo_length_change", value=0.25,
             above=False, rate=False,
         ),
@@ -92,8 +96,8 @@ def verdict(bar: Bar, value: float, n: float | None) -> str:
     return "missed"
 
 
-def table(run: Path) -> tuple[list[str], int]:
-    """The rows, and how many bars were missed (an absent figure is a miss)."""
+def table(run: Path, not_yet: Sequence[str] = ()) -> tuple[list[str], int]:
+    """The rows, and how many bars were missed (an absent figure is a miss), those of `not_yet` not counted."""
     found = metrics(run)
     kinds = sorted(
         key.removeprefix("planted_recall_")
@@ -111,7 +115,7 @@ def table(run: Path) -> tuple[list[str], int]:
             low, high = scores.get(f"{bar.metric}_low"), scores.get(f"{bar.metric}_high")
             interval = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
             shown, n = f"{value:.3f}", f"{scores.get(f'{bar.metric}_n', 0):.0f}"
-        missed += said.startswith("missed")
+        missed += said.startswith("missed") and bar.metric not in not_yet
         sign = ">=" if bar.above else "<="
         lines.append(f"{bar.what:<38} {sign}{bar.value:>6.2f} {shown:>8}  {interval:<18} {n:<6} {said}")
     return lines, missed
@@ -122,8 +126,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.bars", description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="storyworld")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument(
+        "--not-yet", nargs="*", default=[], help="metrics whose bars are known to be out of reach so far"
+    )
     args = parser.parse_args(argv)
-    lines, missed = table(args.runs / args.recipe)
+    lines, missed = table(args.runs / args.recipe, args.not_yet)
     sys.stdout.write("\n".join(lines) + f"\n{missed} missed\n")
     return 1 if missed else 0
 

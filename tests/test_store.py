@@ -193,3 +193,25 @@ def test_short_documents_come_first_in_the_first_epoch_only(tmp_path):
 def test_positions_begin_anew_at_every_document():
     ids = np.array([[END, 5, 6, END, 7], [8, 9, END, END, 5]])
     assert positions(ids, END).tolist() == [[0, 1, 2, 0, 1], [0, 1, 0, 0, 1]]
+
+
+def test_documents_of_one_row_do_not_see_each_other():
+    """Logits of a packed row are those of its documents alone."""
+    torch = pytest.importorskip("torch")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=20, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    model = LlamaForCausalLM(config).eval()
+    parts = [[END, 5, 6, 7], [END, 8, 9]]
+    row = np.array([[*parts[0], *parts[1]]])
+    with torch.no_grad():
+        packed = model(
+            torch.from_numpy(row), position_ids=torch.from_numpy(positions(row, END)), use_cache=False
+        ).logits[0]
+        alone = torch.cat([model(torch.tensor([part]), use_cache=False).logits[0] for part in parts])
+        leaking = model(torch.from_numpy(row), use_cache=False).logits[0]
+    assert torch.allclose(packed, alone, atol=1e-5)
+    assert not torch.allclose(leaking, alone, atol=1e-5)
