@@ -122,6 +122,18 @@ RewardKeys = Annotated[dict[str, Any], AfterValidator(partial(check, "RewardConf
 DPOKeys = Annotated[dict[str, Any], AfterValidator(partial(check, "DPOConfig"))]
 
 
+def without_effect(reasons: dict[str, str]) -> AfterValidator:
+    """A check that a section gives no key which a stage leaves without effect; `reasons` says of each key why."""
+
+    def check_section(section: dict[str, Any]) -> dict[str, Any]:
+        for key, reason in reasons.items():
+            if key in section:
+                raise ValueError(f"the key '{key}' would have no effect: {reason}. Remove it.")
+        return section
+
+    return AfterValidator(check_section)
+
+
 def type_names(hint: Any, choices: dict[str, list[str]]) -> list[str]:
     """The names of the JSON types that a hint allows; an enumeration goes by its name, its values to `choices`."""
     origin = typing.get_origin(hint)

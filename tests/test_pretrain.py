@@ -14,11 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pipeline import chat
 from pipeline.pretrain import train as loop
 from pipeline.pretrain.fields import LISTED, TABLE, installed
+from pipeline.pretrain.model import build
 from pipeline.pretrain.optimizer import orthogonalise
 from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.schedule import factor
@@ -286,6 +287,14 @@ def test_a_model_that_does_not_stand_is_named(source, tmp_path, keys, message):
     with pytest.raises(UserError) as error:
         loop.run(job(tmp_path, source, **keys))
     assert message in str(error.value)
+
+
+def test_fresh_weights_are_as_large_as_the_width_asks_for(source):
+    tokenizer = AutoTokenizer.from_pretrained(source / "tokenizer")
+    embeddings = build({**TINY, "hidden_size": 64}, tokenizer, 32, seed=0).get_input_embeddings().weight
+    assert embeddings.std().item() == pytest.approx(0.125, rel=0.05)
+    assert build({**TINY, "initializer_range": 0.03}, tokenizer, 32, seed=0).config.initializer_range == 0.03
+    assert build(TINY_GPT2, tokenizer, 32, seed=0).config.initializer_range == 0.02
 
 
 def test_the_table_of_model_fields_is_that_of_the_installed_transformers():

@@ -132,7 +132,6 @@ def test_plots_are_compiled_once():
     ("values", "message"),
     [
         ({"name": "Xaver"}, "wish name='Xaver'"),
-        ({"name": "Tom", "kind": "girl"}, "goes with 'he'"),
         ({"colour": "red"}, "unknown field 'colour'"),
     ],
 )

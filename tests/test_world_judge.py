@@ -29,7 +29,6 @@ CASES = {
     "pronoun of nobody": ("She was glad. " + STORY, "pronoun 'She' after nobody"),
     "second kind": (swap("Soon, Mia met", "Mia was a brown owl. Soon, Mia met"), "Mia has two kinds"),
     "strange kind": (swap("That night,", "That night, the owl came, and"), "there is no owl"),
-    "girl named Tom": (swap("a plump bear", "a plump girl"), "Tom is a girl but goes with 'he'"),
     "stranger": (swap("Together they", "Together Otto and Mia"), "Otto was never introduced"),
     "too early": (swap("Bang!", "Tom laughed."), "Tom acts before being introduced"),
     "second thing": (swap("mended the kite", "mended the drum"), "thing changes: kite, drum"),

@@ -24,13 +24,13 @@ class StoryWorld(Section):
     preferences, rl, evaluate: prompts of each kind.
     """
 
-    documents: int = Field(24_000, ge=20)
-    cards: int = Field(5_500, ge=0)
+    documents: int = Field(17_000, ge=20)
+    cards: int = Field(3_200, ge=0)
     planted: int = Field(240, ge=1)
     text_files: int = Field(1_500, ge=0)
     labelled: int = Field(1_500, ge=10)
     evaluation_items: int = Field(300, ge=1)
-    conversations: int = Field(9_000, ge=1)
+    conversations: int = Field(8_000, ge=1)
     heldout_conversations: int = Field(300, ge=1)
     preferences: int = Field(1_600, ge=1)
     rl: int = Field(600, ge=1)
@@ -109,7 +109,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="collect",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.collect.collect:run",
     outside="pipeline.collect.outside:identity",

@@ -1,11 +1,11 @@
 """What the stage `dpo` may be told: how many pairs, and TRL's own settings (beta and loss_type among them)."""
 
-from typing import Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.stage import Stage, StageRecipe
-from pipeline.trl_keys import DPOKeys
+from pipeline.trl_keys import DPOKeys, without_effect
 
 # Keys of DPOConfig that a setting of this stage leaves without effect, with the reason.
 WITHOUT_EFFECT = {
@@ -27,14 +27,7 @@ class Recipe(StageRecipe):
     """
 
     max_pairs: int | None = Field(default=None, ge=1)
-    trainer: DPOKeys = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _no_key_without_effect(self) -> Self:
-        for key, reason in WITHOUT_EFFECT.items():
-            if key in self.trainer:
-                raise ValueError(f"trainer.{key} would have no effect: {reason}. Remove it.")
-        return self
+    trainer: Annotated[DPOKeys, without_effect(WITHOUT_EFFECT)] = Field(default_factory=dict)
 
 
 STAGE = Stage(

@@ -10,10 +10,11 @@ from pipeline.stage import Stage, StageRecipe
 SMALL_LLAMA: dict[str, Any] = {
     "model_type": "llama",
     "hidden_size": 128,
-    "intermediate_size": 384,
-    "num_hidden_layers": 4,
+    "intermediate_size": 512,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
+    "head_dim": 64,
     "tie_word_embeddings": True,
 }
 
@@ -21,7 +22,8 @@ SMALL_LLAMA: dict[str, Any] = {
 class Recipe(StageRecipe):
     """Keys of pretrain.yaml.
 
-    model: model_type and any field of its transformers config; vocabulary and special ids come from the tokenizer.
+    model: model_type and any field of its transformers config; vocabulary and special ids come from the tokenizer,
+        and initializer_range is 1 / sqrt(hidden_size) unless given.
     context: tokens a row. packing: "documents" (rows begin where documents begin) or "stream" (anywhere).
     short_first: documents of up to so many tokens come first, in the first epoch: a curriculum. None: all are mixed.
     batch_size: rows an optimiser step, over all processes. micro_batch_size: rows at once in one process; the batch's
@@ -74,7 +76,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="pretrain",
-    version=1,
+    version=2,
     recipe=Recipe,
     verb="pipeline.pretrain.train:run",
     reads=("tokenizer",),

@@ -1,11 +1,11 @@
 """What the stage `reward` may be told: how many pairs, and TRL's own settings."""
 
-from typing import Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.stage import Stage, StageRecipe
-from pipeline.trl_keys import RewardKeys
+from pipeline.trl_keys import RewardKeys, without_effect
 
 # Keys of RewardConfig that a setting of this stage leaves without effect, with the reason.
 WITHOUT_EFFECT = {
@@ -22,14 +22,7 @@ class Recipe(StageRecipe):
     """
 
     max_pairs: int | None = Field(default=None, ge=1)
-    trainer: RewardKeys = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _no_key_without_effect(self) -> Self:
-        for key, reason in WITHOUT_EFFECT.items():
-            if key in self.trainer:
-                raise ValueError(f"trainer.{key} would have no effect: {reason}. Remove it.")
-        return self
+    trainer: Annotated[RewardKeys, without_effect(WITHOUT_EFFECT)] = Field(default_factory=dict)
 
 
 STAGE = Stage(

@@ -2,7 +2,7 @@
 
 Slots of facts: {M} the main character with {he} {him} {his} {He} {His}, {kind} {trait}; {T} the thing and {col} its
 colour, {broke} {broken} {mended} in the words that fit the thing; {P} the place, {at} "in the forest", {to} "to the
-forest"; {H} and {hkind} the helper.
+forest"; {H} and {hkind} the helper; {end} the mood of the ending, "happy" or "sad".
 
 Two rules keep every story readable to the judge. A pronoun always means the character named last before it. The first
 sentence names the main character with the kind; the thing and the place are named in the sentences of the plot.
@@ -27,8 +27,8 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "could [count to {number}|play {game}] [very well|with closed eyes|without any help]",
     ),
     "home": (
-        "[lived|dwelt] in a {houseadj} {house} [near|close to|not far from] the {P}",
-        "[lived|dwelt] near the {P} with {number} {birds}",
+        "[lived|dwelt] in a {houseadj} {house} [near|close to|not far from] a {tree} tree",
+        "[lived|dwelt] with {number} {birds}",
         "[had|owned|shared] a {houseadj} {house} [under|behind|beside] a {tree} tree",
         "[lived|dwelt] next door to a {person}",
         "[lived|stayed] with a {person} in a {houseadj} {house}",
@@ -119,51 +119,51 @@ PHRASES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# The name comes before the trait and the kind, so that a model can look up by the name what it must keep to.
 INTRO: tuple[str, ...] = (
-    "[Once upon a time|Long ago|Once|Many years ago|A long time ago|Not so long ago|Some time ago|One {season}], [there lived|there was] "
-    "a {trait} [little |young |small |]{kind} [named|called] {M}, who {habit}.",
-    "[Once upon a time|Long ago|Once|Many years ago|One {season}], a {trait} {kind} [named|called] {M} {home}.",
-    "[Once|Long ago|Many years ago|One {season}|Last {season}], {M} was a {trait} [little |young |]{kind} who {habit}.",
-    "[Once|Long ago|Some time ago], {M} was a {trait} {kind} who {home} and {habit}.",
-    "This is [the {tale} of|a {tale} about] {M}, a {trait} [little |young |]{kind} who {habit}.",
-    "There was once a {trait} [little |young |]{kind} [named|called] {M}. {He} {habit}.",
-    "There was once a {trait} {kind} [named|called] {M}, and {he} {home}.",
-    "In a {houseadj} {house} [lived|there lived|dwelt] a {trait} {kind} [named|called] {M}, who {habit}.",
-    "[Near|Close to|Not far from] the {P}, in a {houseadj} {house}, lived a {trait} {kind} [named|called] {M}.",
+    "[Once upon a time|Long ago|Once|Many years ago|Not so long ago|Some time ago|One {season}], "
+    "{M} was a {trait} [little |young |small |]{kind} who {habit}.",
+    "[Once|Long ago|Some time ago|Last {season}], {M} was a {trait} [little |young |]{kind}, and {he} {home}.",
+    "[Once upon a time|Long ago|A long time ago] there was {M}, a {trait} [little |young |]{kind} who {habit}.",
+    "[Once upon a time|Long ago|One {season}] there lived {M}, a {trait} {kind} who {habit}.",
+    "This is {M}, a {trait} [little |young |]{kind} who {habit}.",
+    "This is the {tale} of {M}, a {trait} [little |young |]{kind} who {habit}.",
+    "In a {houseadj} {house} [lived|dwelt] {M}, a {trait} {kind} who {habit}.",
     "Everybody knew {M}, a {trait} [little |young |]{kind} who {habit}.",
     "[Here comes|Now comes|Listen to] the {tale} of {M}, a {trait} {kind} who {habit}.",
-    "Under a {tree} tree [lived|there lived] a {trait} {kind} [named|called] {M}, who {habit}.",
+    "Under a {tree} tree [lived|dwelt] {M}, a {trait} {kind} who {habit}.",
 )
 
 # The second sentence says the facts of the first once more: children's stories do, and a small model learns from it to
 # keep to them.
 ECHO: tuple[str, ...] = (
-    "Every {tod}, {M} the {kind} {went} {to} to [look for {trinket}|play {game}|listen to the {birds}].",
     "Nobody {at} was as {trait} as {M} the {kind}.",
-    "The {P} was the favourite place of {M} the {kind}.",
-    "[Often|Most days|Every {weekday}], {M} the {kind} was {at}, {hobby}.",
-    "All the {birds} {at} knew {M} the {kind}.",
     "Everybody {at} [said|thought] that {M} the {kind} was [very|really|quite] {trait}.",
-    "[You could meet|You could see] {M} the {kind} {at} [every {tod}|every {weekday}|in {season}].",
+    "{M} the {kind} was the [only|most] {trait} {kind} {at}.",
+    "All the {birds} {at} knew how {trait} {M} the {kind} was.",
+    "[You could meet|You could see] {trait} {M} the {kind} {at} [every {tod}|every {weekday}|in {season}].",
+    "[Often|Most days|Every {weekday}], {M} the {kind} was {at}, {trait} as ever.",
+    "The {P} was the favourite place of {M} the {kind}, the {trait} {kind}.",
 )
 
-# Then the place and the thing, each said twice as well, for the same reason. No colour: the plot gives it.
+# Then the place and the thing, both said twice for the same reason, and how the story will end. No colour: the plot
+# gives it.
 WHERE: tuple[str, ...] = (
     "Everybody loved the {P}, for the {P} was full of {flowers}.",
     "[In|All through] {season}, the {P} smelled of {smell}. Somebody was always {at}.",
     "Who had not been {at}? The {P} was famous for {food}.",
     "It all happened {at}, for there is no second {P} like that.",
-    "[How|So] {weather} it was {at}! The {P} was never empty in {month}.",
+    "[How|So] {weather} it was {at}! The {P} was never empty.",
     "Somebody was always {at}, for the {P} had the best {trinket}.",
 )
 ABOUT: tuple[str, ...] = (
-    "This is the story of a {T} too, and there was [no better|no other|no second] {T} {at}.",
-    "The story is about a {T}, a {look} {T}.",
-    "There is a {T} in this story, and the {T} is {look}.",
-    "[Remember|Think of] the {T}, for the {T} is important.",
-    "[Soon|Before long] you will hear of a {T}, a [very|quite|rather] {look} {T}.",
-    "It is a story with a {T} in it, and the {T} is {look}.",
-    "[And now|Now] to the {T}: the {T} was as {look} as {trinket}.",
+    "This is the {end} story of a {T}, and there was [no better|no other|no second] {T} {at}.",
+    "It is a {end} story about a {T}, a {look} {T}.",
+    "There is a {T} in this {end} story, and the {T} is {look}.",
+    "[Remember|Think of] the {T}, for the {T} is important in this {end} story.",
+    "[Soon|Before long] you will hear of a {T}, a [very|quite|rather] {look} {T}, and the end is {end}.",
+    "It is a {end} story with a {T} in it, and the {T} is {look}.",
+    "[And now|Now] to the {T} of this {end} story: the {T} was as {look} as {trinket}.",
 )
 
 SCENE: tuple[str, ...] = (
@@ -180,14 +180,12 @@ SCENE: tuple[str, ...] = (
 )
 
 MEET: tuple[str, ...] = (
-    "{soon}, a {hadj} {hkind} [named|called] {H} [came by|came along|walked past|appeared|turned up|hurried past], {doing}.",
-    "{soon}, {M} met {H}, a {hadj} {hkind}, {doing}.",
-    "{soon}, a {hadj} {hkind} [named|called] {H} [peeped out from behind|stepped out from behind|looked over] {hide}.",
+    "{soon}, {H}, a {hadj} {hkind}, [came by|came along|walked past|appeared|turned up|hurried past], {doing}.",
+    "{soon}, {H}, a {hadj} {hkind}, [peeped out from behind|stepped out from behind|looked over] {hide}.",
     "{soon}, somebody coughed behind {hide}. It was {H}, a {hadj} {hkind}.",
     "{soon}, there was a {sound} behind {hide}, and out came {H}, a {hadj} {hkind}.",
-    "There, {doing}, [sat|stood|was] a {hadj} {hkind} [named|called] {H}.",
-    "{H}, a {hadj} {hkind} who loved {hobby}, [had seen|had watched|had noticed|had heard] everything.",
-    "{soon}, a {hkind} [named|called] {H} [looked up from|stopped] {hobby} and [waved|came over|listened].",
+    "There, {doing}, [sat|stood|was] {H}, a {hadj} {hkind}.",
+    "{soon}, {H}, a {hadj} {hkind}, [looked up from|stopped] {hobby} and [waved|came over|listened].",
 )
 
 HELLO: tuple[str, ...] = (
@@ -222,33 +220,44 @@ SAD_FEELING: tuple[str, ...] = (
 # the same word without one as two words, and a small one has room for the first only.
 OPENERS: tuple[str, ...] = ("Now", "Then", "And then", "And now")
 
-# How a happy story ends. The last sentence carries the mood in a word of judge.HAPPY_WORDS or judge.SAD_WORDS.
-CLOSE_HAPPY: tuple[str, ...] = (
-    "From that day on, {M} the {kind} was {gladf} {at}.",
-    "[In the end|And so|At last], everybody {at} was {gladf} and ate {food} [with {drink}|with {M}|together].",
-    "That [night|evening], {M} the {kind} [fell asleep|went to bed|went home] {gladf} and dreamed of [the {T}|{dream}].",
-    "And so {M} the {kind} [went home|lived on|lay down to sleep], {gladf} and {gladf}.",
-    "[In the end|At last|And so], there were {food} and {drink} {at}, and {M} the {kind} was {gladf}.",
-    "From then on, every {weekday} was a {gladf} day for {M} the {kind}.",
-    "That [night|evening], {M} the {kind} smiled at the stars and thought of [the {T}|{dream}].",
-    "[Ever since|To this day], {M} the {kind} has been {gladf} {at}.",
-    "[In the end|At last], {M} the {kind} danced with joy {at}.",
-    "And so the day {at} ended with {food} and a {gladf} {kind}.",
-    "From that day on, {M} the {kind} smiled at [every {person}|the {birds}|the {flowers}] {at}.",
-    "At [bedtime|sunset|dusk], {M} the {kind} was {gladf} and hummed {song}.",
+# The last part begins with its mood, which the beginning has promised.
+TURNS: tuple[str, ...] = (
+    "[Now|Then|And then|And now] came the {end} end.",
+    "[And so|Then|So] the {tale} [took|came to] its {end} end.",
+    "[Now|And now|Then] the {tale} [turned|grew|became] {end}.",
+    "[This|That] is [how|when|where] the {end} [end|part] [came|began].",
 )
 
-CLOSE_SAD: tuple[str, ...] = (
-    "That [night|evening], {M} the {kind} [cried|wept] and thought of the {T}.",
-    "[In the end|And so|At last], {M} the {kind} [went home|walked home] {sadf} and alone.",
-    "From that day on, {M} the {kind} was {sadf} {at}.",
-    "And so {M} the {kind} sat {at}, {sadf} and {sadf}.",
-    "[Ever since|To this day], {M} the {kind} has been {sadf} [in {month}|{at}].",
-    "[In the end|At last], there were only tears {at}, and nobody wanted the {food}.",
-    "That [night|evening], {M} the {kind} sighed at the stars and felt {sadf}.",
-    "From then on, every {weekday} was a {sadf} day for {M} the {kind}.",
-    "And so the day {at} ended with tears and a {sadf} {kind}.",
-    "At [bedtime|sunset|dusk], {M} the {kind} was still {sadf}, and even {song} did not help.",
-    "[In the end|And so], {M} the {kind} [cried|wept] {at} until the stars came out.",
-    "From that day on, {M} the {kind} sighed [whenever {birds} sang|at the sight of {flowers}|in {season}].",
+# The last sentence: an opening of judge.CLOSERS that says the mood once more, then a word of judge.HAPPY_WORDS or
+# judge.SAD_WORDS.
+_LAST = "[In the {end} end,|And so the {end} {tale} ends:|At last, at the {end} end,|And so, in the {end} end,] "
+CLOSE_HAPPY: tuple[str, ...] = tuple(
+    _LAST + rest
+    for rest in (
+        "{M} the {kind} was {gladf} {at}.",
+        "everybody {at} was {gladf} and ate {food} [with {drink}|with {M}|together].",
+        "{M} the {kind} [fell asleep|went to bed|went home] {gladf} and dreamed of [the {T}|{dream}].",
+        "{M} the {kind} [went home|lived on|lay down to sleep], {gladf} and {gladf}.",
+        "there were {food} and {drink} {at}, and {M} the {kind} was {gladf}.",
+        "{M} the {kind} smiled at the stars and thought of [the {T}|{dream}].",
+        "{M} the {kind} danced with joy {at}.",
+        "{M} the {kind} smiled at [every {person}|the {birds}|the {flowers}] {at}.",
+        "{M} the {kind} was {gladf} and hummed {song}.",
+        "every {weekday} was a {gladf} day for {M} the {kind}.",
+    )
+)
+CLOSE_SAD: tuple[str, ...] = tuple(
+    _LAST + rest
+    for rest in (
+        "{M} the {kind} was {sadf} {at}.",
+        "{M} the {kind} [cried|wept] and thought of the {T}.",
+        "{M} the {kind} [went home|walked home] {sadf} and alone.",
+        "{M} the {kind} sat {at}, {sadf} and {sadf}.",
+        "there were only tears {at}, and nobody wanted the {food}.",
+        "{M} the {kind} sighed at the stars and felt {sadf}.",
+        "every {weekday} was a {sadf} day for {M} the {kind}.",
+        "{M} the {kind} was still {sadf}, and even {song} did not help.",
+        "{M} the {kind} [cried|wept] {at} until the stars came out.",
+        "{M} the {kind} sighed [whenever {birds} sang|at the sight of {flowers}|in {season}].",
+    )
 )

@@ -8,21 +8,26 @@ only after many million tokens. In a card it comes back after five, and some hun
 import itertools
 import random
 
-from pipeline.world.cast import COLOURS, GENDER, KIND_GENDER, KINDS, NAMES, PLACE_AT, PLACES, THINGS, TRAITS
+from pipeline.world.cast import COLOURS, ENDINGS, KINDS, NAMES, PLACE_AT, PLACES, THINGS, TRAITS
 from pipeline.world.wishes import Wishes
 
-# N, K, A: name, kind and trait; T, C: thing and its colour; P, at: place and the word before it; F, G: a friend.
+# N, K, A: name, kind and trait; T, C: thing and its colour; P, at: place and the word before it; F, G: a friend and
+# that one's kind; E: happy or sad; D: a time of day.
 INTRO: tuple[str, ...] = (
-    "This is {N} the {K}.", "Here is {N}, a {A} {K}.", "Good morning, {N} the {K}!", "Do you know {N} the {K}?",
-    "The name of the {A} {K} is {N}.", "Everybody knows {N} the {A} {K}.", "Look, it is {N} the {K}.",
+    "This is {N}, a {A} {K}.", "Here is {N}, a {A} {K}.", "Once {N} was a {A} {K}.", "Do you know {N}, the {A} {K}?",
+    "The name of the {A} {K} is {N}.", "Everybody knows {N}, a {A} {K}.", "Look, there is a {A} {K} named {N}.",
 )  # fmt: skip
 KIND: tuple[str, ...] = (
     "What is {N}? {N} is a {K}.", "Is {N} a {K}? Yes, {N} is a {K}.", "{N} is a {K} and likes every {K}.",
-    "Good day, {N} the {K}!", "A {K} like {N} is a good {K}.", "Who is the {K}? The {K} is {N}.",
+    "Good day, {N} the {K}!", "Who is the {K}? The {K} is {N}.", "Good morning, {N} the {K}!",
 )  # fmt: skip
 TRAIT: tuple[str, ...] = (
     "Is {N} {A}? Yes, {N} is very {A}.", "Nobody is as {A} as {N}.", "Everybody says that {N} is {A}.",
-    "How {A} {N} is, so very {A}!", "{N} was always {A}, and is {A} still.", "A {A} {K} is {N}.",
+    "How {A} {N} is, so very {A}!", "{N} was always {A}, and is {A} still.", "If anybody is {A}, it is {N}.",
+)  # fmt: skip
+BOTH: tuple[str, ...] = (
+    "{N} is a {A} {K}.", "{N} was a {A} {K}.", "{N}, a {A} {K}, is here.", "Nobody knew {N}, a {A} {K}.",
+    "Now comes {N}, a {A} {K}.", "A {A} {K} is {N}.", "Where is {N}, the {A} {K}?",
 )  # fmt: skip
 THING: tuple[str, ...] = (
     "Look, a {T}! {N} has a {C} {T}.", "The {T} is {C}. What a {T}!", "The {C} {T} belongs to {N}.",
@@ -35,37 +40,47 @@ PLACE: tuple[str, ...] = (
     "{F} went to the {P} with {N}.", "Who is {at} the {P}? {F} is {at} the {P}.", "See you {at} the {P}, {N}!",
     "Is {F} {at} the {P}? Yes, {F} is {at} the {P}.",
 )  # fmt: skip
+# Two kinds in one card: which one is meant is told by the name alone.
 FRIEND: tuple[str, ...] = (
-    "{N} and {F} are friends.", "{F} the {G} likes {N}, and {N} likes {F}.", "Is {F} here? Yes, {F} the {G} is here.",
-    '"Hello, {F}," said {N}. "Hello, {N}," said {F}.', "This is {F}. {F} is a {G}.", "{N} waves at {F} the {G}.",
-    "Who is the {G}? The {G} is {F}.",
+    "{N} the {K} and {F} the {G} are friends.", "{F} the {G} likes {N}, and {N} likes {F}.",
+    "Is {F} here? Yes, {F} the {G} is here.", '"Hello, {F}," said {N}. "Hello, {N}," said {F} the {G}.',
+    "{N} the {K} waves at {F} the {G}.", "Who is the {G}? The {G} is {F}.", "Good {D}, {F} the {G}!",
+    "{F} the {G} knows {N} the {K}.", '"Yes, {N}," said {F} the {G}. "No, {F}," said {N} the {K}.',
+)  # fmt: skip
+COMES: tuple[str, ...] = (
+    "Here comes {F}, a {G}.", "There is {F}, a {G}.", "{N} met {F}, a {G}.", "{N} sees {F}, a {G}.",
+)  # fmt: skip
+# How it will end is said early and comes true in the last sentence.
+MOOD: tuple[str, ...] = (
+    "It is a {E} day.", "This is a {E} {D}.", "The story is {E}.", "Now comes a {E} story.",
+)  # fmt: skip
+DAY: tuple[str, ...] = (
+    "Is the day {E}? Yes, the day is {E}.", "What a {E} {D}! It is a {E} story.",
+    "{N} knows a {E} story, a very {E} one.",
+)  # fmt: skip
+END: tuple[str, ...] = (
+    "So the day had a {E} end.", "Then came the {E} end.", "That was the {E} part.", "This is the {E} end.",
 )  # fmt: skip
 # Every card is about all that a story must keep to, since what the cards leave out is not copied in stories either.
-OTHERS = (TRAIT, FRIEND)
-SENTENCES = ((KIND, 2), (THING, 3), (PLACE, 2))
+SENTENCES = ((KIND, 1), (TRAIT, 1), (BOTH, 1), (THING, 3), (PLACE, 1), (FRIEND, 2), (DAY, 1))
 
 
 def card(rng: random.Random) -> tuple[str, Wishes]:
     """A card's text and the facts that it tells: who it is about, a thing, a place and more."""
     name, friend = rng.sample(NAMES, 2)
     facts = Wishes(
-        name=name, kind=kind_for(rng, name), trait=rng.choice(TRAITS), thing=rng.choice(THINGS),
+        name=name, kind=rng.choice(KINDS), trait=rng.choice(TRAITS), thing=rng.choice(THINGS),
         place=rng.choice(PLACES),
     )  # fmt: skip
     slots = {
         "N": name, "K": facts.kind, "A": facts.trait, "T": facts.thing, "C": rng.choice(COLOURS), "P": facts.place,
-        "at": PLACE_AT[str(facts.place)], "F": friend, "G": kind_for(rng, friend),
+        "at": PLACE_AT[str(facts.place)], "F": friend, "G": rng.choice(KINDS),
+        "E": rng.choice(ENDINGS), "D": rng.choice(("morning", "evening")),
     }  # fmt: skip
-    other = rng.choice(OTHERS)
     chosen = [sentence for subject, number in SENTENCES for sentence in rng.sample(subject, number)]
-    chosen.append(rng.choice(other))
     rng.shuffle(chosen)
-    return mend_article(" ".join([rng.choice(INTRO), *chosen]).format(**slots)), facts
-
-
-def kind_for(rng: random.Random, name: str) -> str:
-    """A kind that the name may bear: a girl is she, a boy is he."""
-    return rng.choice([kind for kind in KINDS if KIND_GENDER.get(kind, GENDER[name]) == GENDER[name]])
+    first = [rng.choice(sentences) for sentences in (INTRO, MOOD, COMES)]
+    return mend_article(" ".join([*first, *chosen, rng.choice(END)]).format(**slots)), facts
 
 
 def mend_article(text: str) -> str:

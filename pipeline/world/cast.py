@@ -5,25 +5,21 @@ judge can read the facts of a story from its text alone. `tests/test_world.py` c
 """
 
 SHE_NAMES: tuple[str, ...] = (
-    "Anna", "Bella", "Clara", "Dora", "Ella", "Emma", "Fiona", "Greta", "Hanna", "Ida", "Jenny", "Kira", "Lena",
-    "Lucy", "Martha", "Maud", "Mia", "Molly", "Nina", "Nora", "Olivia", "Petra", "Polly", "Rosa", "Sally", "Sophie",
-    "Tessa", "Tilda", "Vera", "Wanda", "Yara", "Zoe",
+    "Anna", "Bella", "Clara", "Dora", "Ella", "Emma", "Fiona", "Greta", "Hanna", "Ida", "Jenny", "Lena", "Lucy",
+    "Martha", "Mia", "Molly", "Nina", "Nora", "Olivia", "Rosa", "Sally", "Sophie", "Tilda", "Zoe",
 )  # fmt: skip
 HE_NAMES: tuple[str, ...] = (
-    "Arthur", "Ben", "Bruno", "Casper", "Daniel", "Emil", "Felix", "Finn", "Gus", "Henry", "Hugo", "Ivan", "Jack",
-    "Jasper", "Karl", "Leo", "Louis", "Max", "Milo", "Ned", "Oliver", "Oscar", "Otto", "Paul", "Rufus", "Sam",
-    "Simon", "Theo", "Toby", "Tom", "Victor", "Walter",
+    "Arthur", "Ben", "Bruno", "Daniel", "Emil", "Felix", "Finn", "Gus", "Henry", "Hugo", "Jack", "Karl", "Leo",
+    "Louis", "Max", "Milo", "Oliver", "Oscar", "Otto", "Paul", "Sam", "Theo", "Tom", "Victor",
 )  # fmt: skip
 NAMES: tuple[str, ...] = SHE_NAMES + HE_NAMES
 GENDER: dict[str, str] = {**dict.fromkeys(SHE_NAMES, "she"), **dict.fromkeys(HE_NAMES, "he")}
 
 KINDS: tuple[str, ...] = (
-    "badger", "bear", "beaver", "boy", "cat", "dog", "donkey", "dragon", "duck", "elf", "fox", "frog", "girl", "goat",
-    "hedgehog", "lamb", "lion", "mole", "monkey", "mouse", "otter", "owl", "panda", "penguin", "pig", "pony", "rabbit",
-    "squirrel", "tiger", "turtle",
+    "badger", "bear", "beaver", "cat", "dog", "donkey", "dragon", "duck", "elf", "fox", "frog", "goat", "hedgehog",
+    "koala", "lamb", "lion", "mole", "monkey", "mouse", "otter", "owl", "panda", "penguin", "pig", "pony", "rabbit",
+    "squirrel", "tiger", "turtle", "zebra",
 )  # fmt: skip
-# Two kinds fix the pronoun, and so the names that may bear them.
-KIND_GENDER: dict[str, str] = {"girl": "she", "boy": "he"}
 
 TRAITS: tuple[str, ...] = (
     "brave", "careful", "clever", "curious", "funny", "gentle", "grumpy", "honest", "kind", "lazy", "patient",
@@ -32,15 +28,12 @@ TRAITS: tuple[str, ...] = (
 
 # What is hard breaks and is glued; what is soft tears and is sewn.
 HARD_THINGS: tuple[str, ...] = (
-    "banjo", "basket", "bell", "bicycle", "boat", "bottle", "bowl", "broom", "bucket", "camera", "chair", "clock",
-    "comb", "compass", "crown", "cup", "doll", "drum", "flute", "globe", "guitar", "harp", "helmet", "hoop", "jar",
-    "key", "kite", "ladder", "lamp", "lantern", "mask", "mirror", "necklace", "paddle", "pencil", "puppet", "puzzle",
-    "radio", "rake", "ring", "robot", "rocket", "scooter", "shield", "shovel", "sled", "spoon", "stool", "teapot",
-    "telescope", "train", "truck", "trumpet", "umbrella", "violin", "wagon", "wand", "whistle",
+    "basket", "bell", "bicycle", "boat", "bottle", "bowl", "bucket", "camera", "chair", "clock", "crown", "cup",
+    "doll", "drum", "flute", "guitar", "jar", "key", "kite", "lamp", "lantern", "mask", "mirror", "pencil", "puppet",
+    "ring", "robot", "rocket", "shovel", "spoon", "teapot", "train", "trumpet", "umbrella", "wagon", "whistle",
 )  # fmt: skip
 SOFT_THINGS: tuple[str, ...] = (
-    "apron", "backpack", "bag", "ball", "blanket", "book", "cape", "coat", "flag", "hammock", "hat", "jacket", "map",
-    "notebook", "pillow", "purse", "quilt", "ribbon", "scarf", "sweater", "tent", "towel",
+    "bag", "ball", "blanket", "book", "cape", "coat", "flag", "hat", "jacket", "map", "pillow", "scarf",
 )  # fmt: skip
 THINGS: tuple[str, ...] = tuple(sorted(HARD_THINGS + SOFT_THINGS))
 

@@ -15,7 +15,7 @@ from random import Random
 TOKEN = re.compile(r"\{([A-Za-z0-9]+)(\*?)\}|([\[\]|])|([^\[\]|{}]+)")
 BEFORE_VOWEL = re.compile(r"\b([Aa]) (?=[aeiouAEIOU]|honest)")
 SENTENCE_START = re.compile(r"(?:^\"?|[.!?] \"?)[a-z]")
-# A list longer than this is drawn from its front more often, half of the time from its first quarter: words of a real
+# A list longer than this is drawn from its front more often, half of the time from its first eighth: words of a real
 # text are not equally common either, and a small tokenizer can then spend its vocabulary on the common ones.
 LONG_LIST = 16
 DRAWS = 4  # how often a list is asked again for an entry that the story has not used
@@ -115,7 +115,7 @@ def _draw(slot: Slot, facts: dict[str, str], used: set[str], uniform: Callable[[
     value = ""
     for _ in range(DRAWS):
         share = uniform()
-        option = options[int((share * share if len(options) > LONG_LIST else share) * len(options))]
+        option = options[int((share**3 if len(options) > LONG_LIST else share) * len(options))]
         if len(option) == 1 and type(option[0]) is str:
             value = option[0]
         else:

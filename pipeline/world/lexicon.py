@@ -115,12 +115,12 @@ LOOK: dict[str, tuple[str, ...]] = {
 }
 
 MOOD: dict[str, tuple[str, ...]] = {
-    "sadf": _words("""sad, worried, gloomy, upset, miserable, lonely, helpless, hopeless, wretched, downcast,
+    "sadf": _words("""worried, gloomy, upset, miserable, lonely, helpless, hopeless, wretched, downcast,
         troubled, disappointed, unhappy, glum, anxious, heavy-hearted, tearful, uneasy, discouraged, forlorn, dismayed
         """),
     "scaredf": _words("""afraid, frightened, scared, nervous, shaky, alarmed, jittery, fearful, tense, trembling,
         terrified, startled, timid, spooked"""),
-    "gladf": _words("""happy, glad, joyful, delighted, merry, thankful, grateful, pleased, content, overjoyed, jolly,
+    "gladf": _words("""glad, joyful, delighted, merry, thankful, grateful, pleased, content, overjoyed, jolly,
         thrilled, cheerful, blissful, contented"""),
     "crossf": _words("""cross, angry, furious, annoyed, jealous, sulky, huffy, offended, grouchy, moody, outraged,
         bitter, irritated, resentful"""),

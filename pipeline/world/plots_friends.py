@@ -242,9 +242,9 @@ HELP = Plot(
     name="help",
     start=(
         (
-            "{when}, {M} was {hobby} {at} and saw a {hadj} {hkind} [named|called] {H}.",
+            "{when}, {M} was {hobby} {at} and saw {H}, a {hadj} {hkind}.",
             "{when}, {M} heard somebody cry {at}. It was {H}, a {hadj} {hkind}.",
-            "{when}, a {hadj} {hkind} [named|called] {H} sat {at}, {sadf} and {sadf}.",
+            "{when}, {H}, a {hadj} {hkind}, sat {at}, {sadf} and {sadf}.",
             "{when}, there was a {sound} {at}, and then {M} saw {H}, a {hadj} {hkind}.",
         ),
         (*SCENE, ""),

@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from pipeline.world.beats import ABOUT, CLOSE_HAPPY, CLOSE_SAD, ECHO, INTRO, OPENERS, PHRASES, WHERE
+from pipeline.world.beats import ABOUT, CLOSE_HAPPY, CLOSE_SAD, ECHO, INTRO, OPENERS, PHRASES, TURNS, WHERE
 from pipeline.world.cast import (
     COLOURS,
+    ENDINGS,
     GENDER,
     HARD_THINGS,
-    HE_NAMES,
-    KIND_GENDER,
     KINDS,
     NAMES,
     PLACE_AT,
     PLACES,
-    SHE_NAMES,
     THINGS,
     TRAITS,
 )  # fmt: skip
@@ -65,10 +63,7 @@ FACTS = frozenset(
         "to",
         "H",
         "hkind",
-        "hhe",
-        "hhim",
-        "hhis",
-        "hHe",
+        "end",
     ]
 )
 
@@ -103,7 +98,7 @@ def compiled_plots() -> tuple[CompiledPlot, ...]:
 
     def both_endings(plot: Plot) -> CompiledPlot:
         body = (beats(INTRO, ECHO, WHERE, ABOUT, *plot.start), beats(*plot.trouble), beats(*plot.turn))
-        happy, sad = beats(*plot.happy, CLOSE_HAPPY), beats(*plot.sad, CLOSE_SAD)
+        happy, sad = beats(TURNS, *plot.happy, CLOSE_HAPPY), beats(TURNS, *plot.sad, CLOSE_SAD)
         return CompiledPlot(name=plot.name, paragraphs={"happy": (*body, happy), "sad": (*body, sad)})
 
     return tuple(both_endings(plot) for plot in PLOTS)
@@ -141,17 +136,10 @@ def _choose(beat: tuple[Parts, ...], rng: Random) -> Parts:
 
 
 def draw_facts(rng: Random, wishes: Wishes) -> Wishes:
-    """The wishes with every open field drawn, name and kind agreeing."""
-    kind, name = wishes.kind, wishes.name
-    if kind is None:
-        kind = rng.choice(KINDS)
-        while name and KIND_GENDER.get(kind, GENDER[name]) != GENDER[name]:
-            kind = rng.choice(KINDS)
-    if name is None:
-        name = rng.choice({"she": SHE_NAMES, "he": HE_NAMES}.get(KIND_GENDER.get(kind, ""), NAMES))
+    """The wishes with every open field drawn."""
     return Wishes(
-        name=name,
-        kind=kind,
+        name=wishes.name or rng.choice(NAMES),
+        kind=wishes.kind or rng.choice(KINDS),
         trait=wishes.trait or rng.choice(TRAITS),
         thing=wishes.thing or rng.choice(THINGS),
         place=wishes.place or rng.choice(PLACES),
@@ -166,7 +154,7 @@ def cast_words(rng: Random, facts: Wishes) -> dict[str, str]:
     while helper == name:
         helper = rng.choice(NAMES)
     helper_kind = rng.choice(KINDS)
-    while helper_kind == facts.kind or KIND_GENDER.get(helper_kind, GENDER[helper]) != GENDER[helper]:
+    while helper_kind == facts.kind:
         helper_kind = rng.choice(KINDS)
     he, him, his = FORMS[GENDER[name]]
     hard = thing in HARD_THINGS
@@ -176,23 +164,20 @@ def cast_words(rng: Random, facts: Wishes) -> dict[str, str]:
         "kind": facts.kind or "", "trait": facts.trait or "", "T": thing, "col": rng.choice(COLOURS),
         "broke": broke, "broken": broken, "mended": rng.choice(HARD_MENDED if hard else SOFT_MENDED),
         "P": place, "at": f"{PLACE_AT[place]} the {place}", "to": f"to the {place}",
-        "H": helper, "hkind": helper_kind,
+        "H": helper, "hkind": helper_kind, "end": facts.ending or "",
     }  # fmt: skip
 
 
 def count_distinct() -> int:
     """A cautious count of the distinct stories, a product of choices that are independent of each other.
 
-    The facts: every name with the kinds that it may bear, trait, thing, place and colour. Times, for each plot and
+    The facts: name, kind, trait, thing, place and colour. Times, for each plot and
     ending, the texts of its beats, where each beat counts only the template with the fewest texts (its alternatives
     times its drawn entries), beats that may be left out and entries that are kept for the story count as one, and the
     helper is not counted. The plot and ending with the fewest stories stands for all of them. Stories of the wrong
     length, about one in six, are counted too: they change the figure by less than its caution.
     """
-    pairs = len(NAMES) * (len(KINDS) - len(KIND_GENDER)) + sum(
-        GENDER[name] == gender for name in NAMES for gender in KIND_GENDER.values()
-    )
-    facts = pairs * len(TRAITS) * len(THINGS) * len(PLACES) * len(COLOURS)
+    facts = len(NAMES) * len(KINDS) * len(TRAITS) * len(THINGS) * len(PLACES) * len(COLOURS)
     fewest = min(
         math.prod(min(count(parts) for parts in beat) for beat in beats)
         for plot in compiled_plots()
@@ -213,7 +198,7 @@ def vocabulary() -> frozenset[str]:
     )
     forms = " ".join(" ".join(form) for form in FORMS.values())
     mended = " ".join(" ".join(pair) for pair in (*HARD_WORDS, *SOFT_WORDS, HARD_MENDED, SOFT_MENDED))
-    facts = " ".join((*KINDS, *TRAITS, *THINGS, *PLACES, *COLOURS, *PLACE_AT.values()))
+    facts = " ".join((*KINDS, *TRAITS, *THINGS, *PLACES, *COLOURS, *PLACE_AT.values(), *ENDINGS))
     return frozenset(WORD.findall(f"{text} {forms} {mended} {facts} an".lower()))
 
 

@@ -9,7 +9,7 @@ import random
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from pipeline.world.cast import ENDINGS, GENDER, KIND_GENDER, KINDS, NAMES, PLACES, THINGS, TRAITS
+from pipeline.world.cast import ENDINGS, KINDS, NAMES, PLACES, THINGS, TRAITS
 
 VALUES: dict[str, tuple[str, ...]] = {
     "name": NAMES, "kind": KINDS, "trait": TRAITS, "thing": THINGS, "place": PLACES, "ending": ENDINGS,
@@ -34,10 +34,6 @@ class Wishes:
         for field, value in self.given().items():
             if value not in VALUES[field]:
                 raise ValueError(f"wish {field}={value!r}: the story world knows {', '.join(VALUES[field])}")
-        if self.name and self.kind and KIND_GENDER.get(self.kind, GENDER[self.name]) != GENDER[self.name]:
-            raise ValueError(
-                f"wish name={self.name!r} with kind={self.kind!r}: the name goes with '{GENDER[self.name]}'"
-            )
 
     def to_dict(self) -> dict[str, str | None]:
         """All six fields, None where nothing is wished."""
@@ -58,13 +54,10 @@ class Wishes:
 
 
 def draw_wishes(rng: random.Random) -> Wishes:
-    """A user's wishes: three to five of the six fields, name and kind agreeing with each other."""
+    """A user's wishes: three to five of the six fields."""
     count = rng.choices((3, 4, 5), weights=(25, 35, 40))[0]
     chosen = set(rng.sample(sorted(VALUES), count))
     values = {field: rng.choice(VALUES[field]) for field in VALUES if field in chosen}
-    gender = KIND_GENDER.get(values.get("kind", ""))
-    if gender and "name" in values:
-        values["name"] = rng.choice([name for name in NAMES if GENDER[name] == gender])
     return Wishes(**values)
 
 
