@@ -109,7 +109,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="collect",
-    version=3,
+    version=4,
     recipe=Recipe,
     verb="pipeline.collect.collect:run",
     outside="pipeline.collect.outside:identity",

@@ -66,7 +66,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="preferences",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.preferences.make:run",
     reads=("collect", "sft"),

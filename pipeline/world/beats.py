@@ -124,46 +124,38 @@ INTRO: tuple[str, ...] = (
     "[Once upon a time|Long ago|Once|Many years ago|Not so long ago|Some time ago|One {season}], "
     "{M} was a {trait} [little |young |small |]{kind} who {habit}.",
     "[Once|Long ago|Some time ago|Last {season}], {M} was a {trait} [little |young |]{kind}, and {he} {home}.",
-    "[Once upon a time|Long ago|A long time ago] there was {M}, a {trait} [little |young |]{kind} who {habit}.",
+    "[Once upon a time|Long ago|A long time ago|One {season}] there [was|lived] {M}, a {trait} [little |young |small |]{kind}.",
     "[Once upon a time|Long ago|One {season}] there lived {M}, a {trait} {kind} who {habit}.",
     "This is {M}, a {trait} [little |young |]{kind} who {habit}.",
-    "This is the {tale} of {M}, a {trait} [little |young |]{kind} who {habit}.",
-    "In a {houseadj} {house} [lived|dwelt] {M}, a {trait} {kind} who {habit}.",
+    "This is the {tale} of {M}, a {trait} [little |young |small |]{kind}.",
+    "In a {houseadj} {house} [lived|dwelt] {M}, a {trait} [little |young |]{kind}.",
     "Everybody knew {M}, a {trait} [little |young |]{kind} who {habit}.",
-    "[Here comes|Now comes|Listen to] the {tale} of {M}, a {trait} {kind} who {habit}.",
-    "Under a {tree} tree [lived|dwelt] {M}, a {trait} {kind} who {habit}.",
+    "[Here comes|Now comes|Listen to] the {tale} of {M}, a {trait} [little |young |small |]{kind}.",
+    "Under a {tree} tree [lived|dwelt] {M}, a {trait} [little |young |]{kind}.",
 )
 
-# The second sentence says the facts of the first once more: children's stories do, and a small model learns from it to
-# keep to them.
+# The second sentence says the facts of the first once more and the place twice: children's stories do, and a small model
+# learns from it to keep to them.
 ECHO: tuple[str, ...] = (
-    "Nobody {at} was as {trait} as {M} the {kind}.",
-    "Everybody {at} [said|thought] that {M} the {kind} was [very|really|quite] {trait}.",
-    "{M} the {kind} was the [only|most] {trait} {kind} {at}.",
-    "All the {birds} {at} knew how {trait} {M} the {kind} was.",
-    "[You could meet|You could see] {trait} {M} the {kind} {at} [every {tod}|every {weekday}|in {season}].",
-    "[Often|Most days|Every {weekday}], {M} the {kind} was {at}, {trait} as ever.",
-    "The {P} was the favourite place of {M} the {kind}, the {trait} {kind}.",
+    "{M} the {kind} was [known|loved] {at}, for nobody else {at} was so {trait}.",
+    "Nobody {at} was as {trait} as {M} the {kind}, and the {P} was full of {flowers}.",
+    "Everybody {at} [said|thought] that {M} the {kind} was the most {trait} of the {P}.",
+    "The {P} was the favourite place of {M} the {kind}, the [only|most] {trait} {kind} {at}.",
+    "All the {birds} {at} knew how {trait} {M} the {kind} was, and the {P} was full of them.",
+    "You could [meet|see] {trait} {M} the {kind} {at} [every {tod}|every {weekday}], for {trinket} of the {P}.",
+    "[Often|Most days|Every {weekday}], {M} the {kind} was {at}, {trait} as ever, for the {P} smelled of {smell}.",
+    "How {weather} it was {at}, and how {trait} was {M} the {kind} of the {P}!",
 )
 
-# Then the place and the thing, both said twice for the same reason, and how the story will end. No colour: the plot
-# gives it.
-WHERE: tuple[str, ...] = (
-    "Everybody loved the {P}, for the {P} was full of {flowers}.",
-    "[In|All through] {season}, the {P} smelled of {smell}. Somebody was always {at}.",
-    "Who had not been {at}? The {P} was famous for {food}.",
-    "It all happened {at}, for there is no second {P} like that.",
-    "[How|So] {weather} it was {at}! The {P} was never empty.",
-    "Somebody was always {at}, for the {P} had the best {trinket}.",
-)
+# Then the thing, said twice for the same reason, and how the story will end. No colour: the plot gives it.
 ABOUT: tuple[str, ...] = (
-    "This is the {end} story of a {T}, and there was [no better|no other|no second] {T} {at}.",
+    "This is the {end} story of a {T}, the [best|finest|only] {T} {at}.",
     "It is a {end} story about a {T}, a {look} {T}.",
-    "There is a {T} in this {end} story, and the {T} is {look}.",
-    "[Remember|Think of] the {T}, for the {T} is important in this {end} story.",
-    "[Soon|Before long] you will hear of a {T}, a [very|quite|rather] {look} {T}, and the end is {end}.",
+    "There is a {T} in this {end} story, a {look} {T}.",
+    "[Remember|Think of] the {T}, for the {T} matters in this {end} story.",
+    "You will hear of a {T}, a {look} {T}, and the end is {end}.",
     "It is a {end} story with a {T} in it, and the {T} is {look}.",
-    "[And now|Now] to the {T} of this {end} story: the {T} was as {look} as {trinket}.",
+    "[And now|Now] to the {T} of this {end} story, a {look} {T}.",
 )
 
 SCENE: tuple[str, ...] = (
@@ -180,10 +172,11 @@ SCENE: tuple[str, ...] = (
 )
 
 MEET: tuple[str, ...] = (
-    "{soon}, {H}, a {hadj} {hkind}, [came by|came along|walked past|appeared|turned up|hurried past], {doing}.",
+    "{soon}, {H}, a {hadj} {hkind}, [came by|came along|walked past|appeared|turned up|hurried past].",
+    "{soon}, {H}, a {hadj} {hkind}, [came by|came along|walked past], {doing}.",
     "{soon}, {H}, a {hadj} {hkind}, [peeped out from behind|stepped out from behind|looked over] {hide}.",
     "{soon}, somebody coughed behind {hide}. It was {H}, a {hadj} {hkind}.",
-    "{soon}, there was a {sound} behind {hide}, and out came {H}, a {hadj} {hkind}.",
+    "{soon}, there was a {sound}, and out came {H}, a {hadj} {hkind}.",
     "There, {doing}, [sat|stood|was] {H}, a {hadj} {hkind}.",
     "{soon}, {H}, a {hadj} {hkind}, [looked up from|stopped] {hobby} and [waved|came over|listened].",
 )
@@ -195,6 +188,7 @@ HELLO: tuple[str, ...] = (
     '"How are you, {M}?" asked {H} the {hkind}. "Oh, {H}," said {M}.',
     "{H} the {hkind} [looked|waved|nodded] at {M}, and {M} [looked|waved|nodded] at {H}.",
     '"Dear {M}," said {H} the {hkind}, and {M} the {kind} took a seat next to {H}.',
+    "",
 )
 
 GREET: tuple[str, ...] = (
@@ -230,7 +224,7 @@ TURNS: tuple[str, ...] = (
 
 # The last sentence: an opening of judge.CLOSERS that says the mood once more, then a word of judge.HAPPY_WORDS or
 # judge.SAD_WORDS.
-_LAST = "[In the {end} end,|And so the {end} {tale} ends:|At last, at the {end} end,|And so, in the {end} end,] "
+_LAST = "[In|And so, in|At last, in] the {end} end, "
 CLOSE_HAPPY: tuple[str, ...] = tuple(
     _LAST + rest
     for rest in (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from pipeline.world.beats import ABOUT, CLOSE_HAPPY, CLOSE_SAD, ECHO, INTRO, OPENERS, PHRASES, TURNS, WHERE
+from pipeline.world.beats import ABOUT, CLOSE_HAPPY, CLOSE_SAD, ECHO, INTRO, OPENERS, PHRASES, TURNS
 from pipeline.world.cast import (
     COLOURS,
     ENDINGS,
@@ -36,9 +36,9 @@ from pipeline.world.wishes import Wishes
 
 PLOTS = LOST_PLOTS + FRIEND_PLOTS + DREAM_PLOTS + GAME_PLOTS
 WORD = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")
-SHORTEST, LONGEST = 80, 142  # words of a story
+SHORTEST, LONGEST = 70, 128  # words of a story
 SAD_SHARE = 0.4
-OMIT = 0.85  # how often a beat is left out that may be
+OMIT = 0.92  # how often a beat is left out that may be
 FORMS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}  # subject, object, possessive
 HARD_WORDS = (("broke", "broken"), ("cracked", "cracked"), ("broke", "broken"))
 SOFT_WORDS = (("tore", "torn"), ("ripped", "ripped"), ("tore", "torn"))
@@ -97,7 +97,7 @@ def compiled_plots() -> tuple[CompiledPlot, ...]:
         return tuple(tuple(grammar.compile(template) for template in sorted(set(beat))) for beat in beats)
 
     def both_endings(plot: Plot) -> CompiledPlot:
-        body = (beats(INTRO, ECHO, WHERE, ABOUT, *plot.start), beats(*plot.trouble), beats(*plot.turn))
+        body = (beats(INTRO, ECHO, ABOUT, *plot.start), beats(*plot.trouble), beats(*plot.turn))
         happy, sad = beats(TURNS, *plot.happy, CLOSE_HAPPY), beats(TURNS, *plot.sad, CLOSE_SAD)
         return CompiledPlot(name=plot.name, paragraphs={"happy": (*body, happy), "sad": (*body, sad)})
 

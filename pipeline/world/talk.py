@@ -16,9 +16,7 @@ from pipeline.world.wishes import SPLITS, Wishes, draw_wishes, split_of
 KIND_SHARES: tuple[tuple[str, float], ...] = (("write", 0.75), ("question", 0.12), ("continue", 0.13))
 
 # What a user calls the fields in a list; "kind" would be taken for the trait of that name.
-LABELS: dict[str, str] = {
-    "name": "name", "kind": "hero", "trait": "trait", "thing": "thing", "place": "place", "ending": "ending",
-}  # fmt: skip
+LABELS: dict[str, str] = {"name": "name", "kind": "hero", "trait": "trait", "thing": "thing", "ending": "ending"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +26,13 @@ class Pieces:
     who: str | None  # "a brave fox named Mia"
     thing: str | None  # "a kite"
     at: str | None  # "in the forest"
-    place: str | None  # "the forest"
     ending: str | None  # "happy"
-    fields: list[tuple[str, str]]  # the bare values, shuffled
+    fields: list[tuple[str, str]]  # the bare values by label, shuffled; a place with its preposition
+    lines: list[tuple[str, str]]  # the pieces by question word, shuffled
 
     def cast(self) -> str:
         """Who and what, joined: "a fox and a kite"; "somebody" where neither is wished."""
         return " and ".join(piece for piece in (self.who, self.thing) if piece) or "somebody"
-
-    def all(self) -> str:
-        """Who, what and where, joined: "a fox, a kite and the forest"."""
-        pieces = [piece for piece in (self.who, self.thing, self.place) if piece] or ["somebody"]
-        return " and ".join(filter(None, (", ".join(pieces[:-1]), pieces[-1])))
 
 
 def _article(noun: str) -> str:
@@ -56,17 +49,16 @@ def _who(wishes: Wishes) -> str | None:
 
 
 def _pieces(wishes: Wishes, rng: Random | None) -> Pieces:
-    fields = [(LABELS[field], value) for field, value in wishes.given().items()]
+    who, thing = _who(wishes), _article(wishes.thing) if wishes.thing else None
+    at = f"{PLACE_AT[wishes.place]} the {wishes.place}" if wishes.place else None
+    fields = [(LABELS[field], value) for field, value in wishes.given().items() if field in LABELS]
+    fields += [("place", at)] if at else []
+    answers = (("who", who), ("what", thing), ("where", at), ("ending", wishes.ending))
+    lines = [(question, answer) for question, answer in answers if answer]
     if rng:
         rng.shuffle(fields)
-    return Pieces(
-        who=_who(wishes),
-        thing=_article(wishes.thing) if wishes.thing else None,
-        at=f"{PLACE_AT[wishes.place]} the {wishes.place}" if wishes.place else None,
-        place=f"the {wishes.place}" if wishes.place else None,
-        ending=wishes.ending,
-        fields=fields,
-    )
+        rng.shuffle(lines)
+    return Pieces(who=who, thing=thing, at=at, ending=wishes.ending, fields=fields, lines=lines)
 
 
 def _when(value: str | None, text: str) -> str:
@@ -82,7 +74,10 @@ def _plainly(p: Pieces) -> str:
 
 
 def _tell(p: Pieces) -> str:
-    return f"Please tell me a story with {p.all()}." + _when(p.ending, " It should have a {} ending.")
+    return (
+        f"Please tell me a story with {p.cast()}" + _when(p.at, " {}") + "."
+        + _when(p.ending, " It should have a {} ending.")
+    )  # fmt: skip
 
 
 def _list(p: Pieces) -> str:
@@ -106,7 +101,7 @@ def _bedtime(p: Pieces) -> str:
 
 
 def _form(p: Pieces) -> str:
-    return "Write the story.\n" + "\n".join(f"{field}: {value}" for field, value in p.fields)
+    return "Write the story.\n" + "\n".join(f"{question}: {answer}" for question, answer in p.lines)
 
 
 def _think(p: Pieces) -> str:
@@ -114,7 +109,10 @@ def _think(p: Pieces) -> str:
 
 
 def _child(p: Pieces) -> str:
-    return f"My child loves stories with {p.all()}. Make one up" + _when(p.ending, " with a {} ending") + "."
+    return (
+        f"My child loves stories about {p.cast()}" + _when(p.at, " {}") + ". Make one up"
+        + _when(p.ending, " with a {} ending") + "."
+    )  # fmt: skip
 
 
 def _thing_first(p: Pieces) -> str:
