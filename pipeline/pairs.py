@@ -105,6 +105,27 @@ def answer_ids(tokenizer: Any, row: dict[str, Any], side: str, prompt: list[int]
     return answer[: len(answer) - answer[::-1].index(end)]
 
 
+def best_against_worst(pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
+    """One pair a prompt: the answer with most pairs won over lost against the one with fewest (Copeland's scores).
+
+    Where a prompt's answers were compared several times, one wrong label weighs less, and the two lie furthest apart.
+    A prompt with one pair keeps it; one whose answers all stand equal is left out.
+    """
+    balances: dict[tuple[int, ...], Counter[tuple[int, ...]]] = {}
+    for pair in pairs:
+        balance = balances.setdefault(tuple(pair.prompt_ids), Counter())
+        balance[tuple(pair.chosen_ids)] += 1
+        balance[tuple(pair.rejected_ids)] -= 1
+    chosen = []
+    for number, (prompt, balance) in enumerate(balances.items()):
+        ranked = [answer for answer, _ in balance.most_common()]
+        if balance[ranked[0]] > balance[ranked[-1]]:
+            best, worst = list(ranked[0]), list(ranked[-1])
+            pair_id = f"best-worst/{number}"
+            chosen.append(EncodedPair(id=pair_id, prompt_ids=list(prompt), chosen_ids=best, rejected_ids=worst))
+    return chosen
+
+
 def sample_pairs(pairs: list[EncodedPair], count: int | None, purpose: str) -> list[EncodedPair]:
     """At most `count` of the pairs, a random choice in random order, which depends on `purpose` alone."""
     chosen = list(pairs)

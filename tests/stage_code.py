@@ -25,8 +25,8 @@ SHARED = {
     "pretrain": ["store.py"],
     "sft": ["chat.py", "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],
     "preferences": ["chat.py", "generate.py", "world"],
-    "reward": ["chat.py", "trainers.py", "intervals.py"],
-    "dpo": ["chat.py", "trainers.py"],
+    "reward": ["chat.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
+    "dpo": ["chat.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "evaluate": ["chat.py", "generate.py", "store.py", "intervals.py", "world"],
     "report": [],
 }

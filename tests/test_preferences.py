@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.chat import END_OF_TURN, render_prompt
-from pipeline.pairs import encode_pair, encode_pairs, read_pairs, sample_pairs
+from pipeline.pairs import EncodedPair, best_against_worst, encode_pair, encode_pairs, read_pairs, sample_pairs
 from pipeline.preferences import make
 from pipeline.preferences.pair import Answer, by_gold, swap_labels
 from pipeline.preferences.recipe import STAGE, Gold, Recipe
@@ -236,3 +236,14 @@ def test_a_sample_of_pairs_depends_on_its_purpose_alone(tokenizer):
     assert [p.id for p in first] == [p.id for p in second]
     assert len({p.id for p in first}) == 4
     assert [p.id for p in sample_pairs(pairs, None, "1/dpo")] != [p.id for p in pairs]
+
+
+def test_best_against_worst_is_one_pair_a_prompt_by_all_its_labels():
+    def pair(prompt, chosen, rejected):
+        return EncodedPair(id="x", prompt_ids=[prompt], chosen_ids=[chosen], rejected_ids=[rejected])
+
+    # 7 > 8 > 9 > 6, but for one label that says 9 > 8; prompt 2 was compared once; in prompt 3 every answer won once.
+    pairs = [pair(1, 7, 8), pair(1, 9, 8), pair(1, 8, 6), pair(1, 7, 9), pair(1, 7, 6), pair(1, 9, 6)]
+    circle = [pair(3, 1, 2), pair(3, 2, 3), pair(3, 3, 1)]
+    found = best_against_worst([*pairs, pair(2, 5, 4), *circle])
+    assert [(p.prompt_ids, p.chosen_ids, p.rejected_ids) for p in found] == [([1], [7], [6]), ([2], [5], [4])]

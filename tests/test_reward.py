@@ -6,9 +6,13 @@ import shutil
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from trl import RewardConfig, RewardTrainer
 
+from pipeline.pairs import EncodedPair
 from pipeline.recipe import validate
+from pipeline.reward.groups import GroupCollator, GroupedRewardTrainer, group_pairs, sample_groups
 from pipeline.reward.recipe import Recipe
 from pipeline.reward.score import ScoredPair, accuracies, margins, padding_difference, score
 from pipeline.reward.train import load_tokenizer, run, true_order
@@ -191,3 +195,54 @@ def test_scores_come_back_in_the_given_order():
             return type("Output", (), {"logits": attention_mask.sum(1, keepdim=True).float()})
 
     assert score(Length(), [[1] * n for n in (5, 2, 9, 1)], pad_id=0, batch_size=2) == [5, 2, 9, 1]
+
+
+def encoded(prompt, chosen, rejected):
+    return EncodedPair(id=f"{prompt}{chosen}{rejected}", prompt_ids=prompt, chosen_ids=chosen, rejected_ids=rejected)
+
+
+PAIRS = [
+    encoded([5, 6], [7, 2], [8, 9, 2]),
+    encoded([4], [9, 2], [7, 2]),
+    encoded([5, 6], [8, 9, 2], [9, 2]),
+    encoded([5, 6], [7, 2], [9, 2]),
+]
+
+
+def test_pairs_of_one_prompt_share_its_answers():
+    first, second = group_pairs(PAIRS)
+    assert first.sequences == [[5, 6, 7, 2], [5, 6, 8, 9, 2], [5, 6, 9, 2]]
+    assert (first.chosen, first.rejected) == ([0, 1, 0], [1, 2, 2])
+    assert second.sequences == [[4, 9, 2], [4, 7, 2]], "an equal answer to another prompt is another sequence"
+    assert first.row()["length"] == 5
+
+
+def test_groups_are_taken_whole_up_to_the_wanted_number_of_pairs():
+    groups = group_pairs(PAIRS)
+    assert sorted(len(g.chosen) for g in sample_groups(groups, None, "a")) == [1, 3]
+    orders = {tuple(len(g.chosen) for g in sample_groups(groups, None, str(seed))) for seed in range(20)}
+    assert orders == {(1, 3), (3, 1)}
+    for seed in range(20):
+        taken = [len(g.chosen) for g in sample_groups(groups, 1, str(seed))]
+        assert taken in ([1], [3]), "the group that reaches the number is the last"
+
+
+def test_the_loss_of_groups_is_the_loss_of_their_pairs(inputs, tmp_path):
+    sft, _ = inputs
+    tokenizer = AutoTokenizer.from_pretrained(sft / "model")
+    settings = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "report_to": "none", "seed": 0}
+    plain = [{"chosen_ids": p.prompt_ids + p.chosen_ids, "rejected_ids": p.prompt_ids + p.rejected_ids} for p in PAIRS]
+    grouped = [group.row() for group in group_pairs(PAIRS)]
+    losses = []
+    for kind, rows, keys in (
+        (RewardTrainer, plain, {}),
+        (GroupedRewardTrainer, grouped, {"data_collator": GroupCollator(tokenizer.pad_token_id)}),
+    ):
+        torch.manual_seed(0)  # for the new head
+        trainer = kind(
+            model=str(sft / "model"), args=RewardConfig(**settings), train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer, **keys,
+        )  # fmt: skip
+        losses.append(trainer.compute_loss(trainer.model, trainer.data_collator(rows)).item())
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert abs(losses[0] - math.log(2)) > 1e-4, "equal scores would hide a wrong order"

@@ -48,6 +48,8 @@ CASES = {
     "small letter": (swap("Tom went", "tom went").replace("tom", "he"), "begins with a small letter"),
     "punctuation": (swap("Soon,", "Soon , "), "punctuation goes wrong"),
     "clashing moods": (swap("and Mia cheered", "and Mia cried"), "does not fit a happy ending"),
+    "broken promise": (swap("She loved", "This is a sad story. She loved"), "not the happy ending that was promised"),
+    "two-faced ending": (swap("That night, Mia smiled", "In the happy end, Mia cried"), "no closing sentence"),
     "article": (swap("the meadow", "a the meadow"), "'a the'"),
     "an": (swap("a plump", "an plump"), "'an plump'"),
     "repeated sentence": (swap("Together", "Tom went off and came back with glue. Together"), "comes 2 times"),

@@ -109,7 +109,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="collect",
-    version=4,
+    version=5,
     recipe=Recipe,
     verb="pipeline.collect.collect:run",
     outside="pipeline.collect.outside:identity",

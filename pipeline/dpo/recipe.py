@@ -1,6 +1,6 @@
-"""What the stage `dpo` may be told: how many pairs, and TRL's own settings (beta and loss_type among them)."""
+"""What the stage `dpo` may be told: which pairs, and TRL's own settings (beta and loss_type among them)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,17 +22,19 @@ WITHOUT_EFFECT = {
 class Recipe(StageRecipe):
     """The keys of dpo.yaml.
 
-    max_pairs: at most so many training pairs, drawn at random; null takes all.
+    pairs: "all", or "best_against_worst": of each prompt the answer that won most often against the one that lost most.
+    max_pairs: at most so many of them, drawn at random; null takes all.
     trainer: keys of trl's DPOConfig.
     """
 
+    pairs: Literal["all", "best_against_worst"] = "all"
     max_pairs: int | None = Field(default=None, ge=1)
     trainer: Annotated[DPOKeys, without_effect(WITHOUT_EFFECT)] = Field(default_factory=dict)
 
 
 STAGE = Stage(
     name="dpo",
-    version=1,
+    version=2,
     recipe=Recipe,
     verb="pipeline.dpo.train:run",
     reads=("sft", "preferences"),

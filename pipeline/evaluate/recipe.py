@@ -46,7 +46,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="evaluate",
-    version=3,
+    version=4,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
     reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "dpo"),

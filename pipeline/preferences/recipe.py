@@ -66,7 +66,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="preferences",
-    version=3,
+    version=4,
     recipe=Recipe,
     verb="pipeline.preferences.make:run",
     reads=("collect", "sft"),

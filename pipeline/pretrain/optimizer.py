@@ -54,15 +54,39 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
-    """U V^T, nearly, of each matrix U S V^T in (.., rows, columns): singular values end between 0.7 and 1.2."""
+    """U V^T, nearly, of each matrix U S V^T in (N, rows, columns): singular values end between 0.7 and 1.2.
+
+    Every iterate is a polynomial Q of the small Gram matrix X X^T times X. So in float32 Q alone is iterated, which
+    takes half the time for matrices four times as wide as high; in bfloat16 it would lose small singular values.
+    """
     x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     wide = x.size(-2) <= x.size(-1)
     x = x if wide else x.mT
-    for _ in range(ITERATIONS):
-        product = x @ x.mT
-        x = A * x + (B * product + C * product @ product) @ x
+    if x.dtype == torch.float32 and x.size(-1) >= 2 * x.size(-2):
+        x = _polynomial(x @ x.mT) @ x
+    else:
+        for _ in range(ITERATIONS):
+            x = _factor(x @ x.mT) @ x
     return (x if wide else x.mT).to(matrices.dtype)
+
+
+def _polynomial(gram: torch.Tensor) -> torch.Tensor:
+    """The product Q of all iterations' factors for X X^T = gram: (N, n, n), symmetric like everything here."""
+    product = _factor(gram)
+    factor = product
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
+        factor = _factor(gram)
+        product = factor @ product
+    return product
+
+
+def _factor(gram: torch.Tensor) -> torch.Tensor:
+    """A + B G + C G^2: what one iteration multiplies X with, where G = X X^T; (N, n, n)."""
+    factor = torch.baddbmm(gram, gram, gram, beta=B, alpha=C)
+    factor.diagonal(dim1=-2, dim2=-1).add_(A)
+    return factor
 
 
 def build_optimizers(model: torch.nn.Module, kind: str, weight_decay: float) -> list[torch.optim.Optimizer]:

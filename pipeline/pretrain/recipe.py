@@ -76,7 +76,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="pretrain",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.pretrain.train:run",
     reads=("tokenizer",),

@@ -17,8 +17,9 @@ WITHOUT_EFFECT = {
 class Recipe(StageRecipe):
     """The keys of reward.yaml.
 
-    max_pairs: at most so many training pairs, drawn at random; null takes all.
-    trainer: keys of trl's RewardConfig.
+    max_pairs: about so many training pairs, those of prompts drawn at random; null takes all.
+    trainer: keys of trl's RewardConfig. All pairs of a prompt are trained together, so per_device_train_batch_size
+        counts prompts.
     """
 
     max_pairs: int | None = Field(default=None, ge=1)
@@ -27,7 +28,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="reward",
-    version=1,
+    version=2,
     recipe=Recipe,
     verb="pipeline.reward.train:run",
     reads=("sft", "preferences"),

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer
-from trl import RewardConfig, RewardTrainer
+from trl import RewardConfig
 
 from pipeline.chat import end_of_turn_id
-from pipeline.length_grouped import STRATEGY, LengthGrouped
-from pipeline.pairs import EncodedPair, encode_pairs, read_pairs, sample_pairs
+from pipeline.length_grouped import STRATEGY
+from pipeline.pairs import EncodedPair, encode_pairs, read_pairs
+from pipeline.reward.groups import GroupCollator, GroupedRewardTrainer, group_pairs, sample_groups
 from pipeline.reward.recipe import Recipe
 from pipeline.reward.score import ScoredPair, accuracies, margins, padding_difference, score
 from pipeline.stage import Job, UserError
@@ -27,15 +28,11 @@ from pipeline.trainers import common, train
 
 # Gold scores nearer than this count as equal: which of two such answers is better is not a fair question.
 GOLD_DIFFERENCE = 0.1
-# Pairs of like length share a batch, so little of it is padding; the sampler needs the column "length".
+# Groups of like length share a batch, so little of it is padding; the sampler needs the column "length".
 SAMPLING = {"train_sampling_strategy": STRATEGY, "remove_unused_columns": False}
 NUM_PADDING_PROBES = 8
 
 log = logging.getLogger(__name__)
-
-
-class LengthGroupedRewardTrainer(LengthGrouped, RewardTrainer):
-    """RewardTrainer whose batches hold pairs of like length."""
 
 
 def run(job: Job) -> dict[str, float]:
@@ -48,7 +45,7 @@ def run(job: Job) -> dict[str, float]:
     limit = min(window, recipe.trainer.get("max_length") or window)
     pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), limit, str(source / "train.jsonl"))
     heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), limit, str(source / "heldout.jsonl"))
-    pairs = sample_pairs(pairs, recipe.max_pairs, f"{job.seed}/reward/pairs")
+    groups = sample_groups(group_pairs(pairs), recipe.max_pairs, f"{job.seed}/reward/pairs")
     settings = {
         **common(job),
         "model_init_kwargs": {"use_safetensors": True},
@@ -56,10 +53,11 @@ def run(job: Job) -> dict[str, float]:
         **recipe.trainer,
         "max_length": limit,
     }
-    trainer = LengthGroupedRewardTrainer(
+    trainer = GroupedRewardTrainer(
         model=str(model_path),
         args=RewardConfig(**settings),
-        train_dataset=Dataset.from_list([{**sides(pair), "length": pair.length} for pair in pairs]),
+        train_dataset=Dataset.from_list([group.row() for group in groups]),
+        data_collator=GroupCollator(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
     train(trainer, job, "reward")
@@ -67,7 +65,8 @@ def run(job: Job) -> dict[str, float]:
     model.save_pretrained(job.out / "model")
     tokenizer.save_pretrained(job.out / "model")
     return {
-        "pairs": len(pairs),
+        "prompts": len(groups),
+        "pairs": sum(len(group.chosen) for group in groups),
         **{f"dropped_{reason}": count for reason, count in sorted(dropped.items())},
         **measure(model, tokenizer, heldout, source / "gold.jsonl", job),
         "seconds": time.monotonic() - start,
@@ -85,16 +84,11 @@ def load_tokenizer(model_path: Path) -> Any:
     return tokenizer
 
 
-def sides(pair: EncodedPair) -> dict[str, list[int]]:
-    """The columns of a pair that RewardTrainer takes as it is."""
-    return {"chosen_ids": pair.prompt_ids + pair.chosen_ids, "rejected_ids": pair.prompt_ids + pair.rejected_ids}
-
-
 def measure(
     model: torch.nn.Module, tokenizer: Any, heldout: Sequence[EncodedPair], gold_file: Path, job: Job
 ) -> dict[str, float]:
     """The held-out figures; writes margins.json."""
-    sequences = [side for pair in heldout for side in sides(pair).values()]
+    sequences = [pair.prompt_ids + ids for pair in heldout for ids in (pair.chosen_ids, pair.rejected_ids)]
     rewards = score(model, sequences, tokenizer.pad_token_id)
     labelled = [scored(pair, rewards[2 * i], rewards[2 * i + 1]) for i, pair in enumerate(heldout)]
     figures = {"accuracy": accuracies(labelled, job.seed)["reward"]}

@@ -5,7 +5,7 @@ colour, {broke} {broken} {mended} in the words that fit the thing; {P} the place
 forest"; {H} and {hkind} the helper; {end} the mood of the ending, "happy" or "sad".
 
 Two rules keep every story readable to the judge. A pronoun always means the character named last before it. The first
-sentence names the main character with the kind; the thing and the place are named in the sentences of the plot.
+sentence names the main character with the kind, the next two say the place and the thing, and the plot uses them.
 """
 # ruff: noqa: E501 (a template stays on one line, so that it can be read and searched as the sentence it writes)
 
@@ -142,7 +142,7 @@ ECHO: tuple[str, ...] = (
     "Everybody {at} [said|thought] that {M} the {kind} was the most {trait} of the {P}.",
     "The {P} was the favourite place of {M} the {kind}, the [only|most] {trait} {kind} {at}.",
     "All the {birds} {at} knew how {trait} {M} the {kind} was, and the {P} was full of them.",
-    "You could [meet|see] {trait} {M} the {kind} {at} [every {tod}|every {weekday}], for {trinket} of the {P}.",
+    "You could [meet|see] {trait} {M} the {kind} {at} [every {tod}|every {weekday}], for the {P} was full of {trinket}.",
     "[Often|Most days|Every {weekday}], {M} the {kind} was {at}, {trait} as ever, for the {P} smelled of {smell}.",
     "How {weather} it was {at}, and how {trait} was {M} the {kind} of the {P}!",
 )

@@ -5,10 +5,10 @@ it has read; stories alone, where a name comes back after thirty tokens, teach t
 only after many million tokens. In a card it comes back after five, and some hundred thousand tokens do (see LOG.md).
 """
 
-import itertools
 import random
 
 from pipeline.world.cast import COLOURS, ENDINGS, KINDS, NAMES, PLACE_AT, PLACES, THINGS, TRAITS
+from pipeline.world.grammar import fit_articles
 from pipeline.world.wishes import Wishes
 
 # N, K, A: name, kind and trait; T, C: thing and its colour; P, at: place and the word before it; F, G: a friend and
@@ -80,13 +80,4 @@ def card(rng: random.Random) -> tuple[str, Wishes]:
     chosen = [sentence for subject, number in SENTENCES for sentence in rng.sample(subject, number)]
     rng.shuffle(chosen)
     first = [rng.choice(sentences) for sentences in (INTRO, MOOD, COMES)]
-    return mend_article(" ".join([*first, *chosen, rng.choice(END)]).format(**slots)), facts
-
-
-def mend_article(text: str) -> str:
-    """ "a owl" to "an owl"."""
-    words = text.split(" ")
-    for i, (word, after) in enumerate(itertools.pairwise(words)):
-        if word in ("a", "A") and (after[0] in "aeiou" or after.startswith("honest")):
-            words[i] = word + "n"
-    return " ".join(words)
+    return fit_articles(" ".join([*first, *chosen, rng.choice(END)]).format(**slots)), facts

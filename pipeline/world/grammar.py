@@ -90,11 +90,16 @@ class Grammar:
         return self._lists[name]
 
 
+def fit_articles(text: str) -> str:
+    """The text with "a owl" made "an owl"; every other article stays."""
+    return BEFORE_VOWEL.sub(r"\1n ", text)
+
+
 def render(parts: Parts, facts: dict[str, str], used: set[str], rng: Random) -> str:
     """The text of a template, sentences beginning with capitals. Adds kept entries to `facts`, entries to `used`."""
     out: list[str] = []
     _render(parts, facts, used, rng.random, out)
-    text = BEFORE_VOWEL.sub(r"\1n ", "".join(out))
+    text = fit_articles("".join(out))
     return SENTENCE_START.sub(lambda match: match[0][:-1] + match[0][-1].upper(), text)
 
 

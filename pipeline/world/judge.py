@@ -77,6 +77,10 @@ LOWER_START = re.compile(r"(?:^|[.!?] )\"?[a-z]")
 STICKING = re.compile(r"  |\s[,.!?;:]|[,.!?;:]{2}|[,;:](?=[A-Za-z])|[.!?](?=[A-Za-z])")
 # One to four words and then the same again, with nothing but a space between.
 DOUBLED = re.compile(r"\b([A-Za-z'-]+(?: [A-Za-z'-]+){0,3}),? \1\b", re.IGNORECASE)
+# How the story says it will end, or that its end has come.
+PROMISE = re.compile(
+    r"\b(happy|sad) (?:story|tale|end|part)\b|\b(?:end|story|tale) (?:is|turned|grew|became) (happy|sad)\b"
+)
 KIND_THEN_NAME = re.compile(r"\b([a-z]+) (?:named|called) ([A-Z][a-z]+)\b")
 NAME_THEN_KIND = re.compile(r"\b([A-Z][a-z]+)(,? (?:was )?an?| the)((?: [a-z-]+){1,3})\b")
 _NAMES, _KINDS, _THINGS = frozenset(NAMES), frozenset(KINDS), frozenset(THINGS)
@@ -271,6 +275,8 @@ def form_defects(reading: Reading) -> tuple[str, ...]:
         reasons.append(f"form: punctuation goes wrong at {stuck[0]!r}")
     if reading.ending and paragraphs and _moods_clash(paragraphs[-1], reading.ending):
         reasons.append(f"form: the last paragraph does not fit a {reading.ending} ending")
+    if reading.ending and any(reading.ending not in found for found in PROMISE.findall(text.lower())):
+        reasons.append(f"form: not the {reading.ending} ending that was promised")
     reasons += _article_defects(reading.lower)
     return tuple(reasons)
 

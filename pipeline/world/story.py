@@ -175,7 +175,7 @@ def count_distinct() -> int:
     ending, the texts of its beats, where each beat counts only the template with the fewest texts (its alternatives
     times its drawn entries), beats that may be left out and entries that are kept for the story count as one, and the
     helper is not counted. The plot and ending with the fewest stories stands for all of them. Stories of the wrong
-    length, about one in six, are counted too: they change the figure by less than its caution.
+    length, which `write` writes anew, are counted too: they change the figure by less than its caution.
     """
     facts = len(NAMES) * len(KINDS) * len(TRAITS) * len(THINGS) * len(PLACES) * len(COLOURS)
     fewest = min(

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from pipeline.world.cast import PLACE_AT
+from pipeline.world.grammar import fit_articles
 from pipeline.world.story import Story, write
 from pipeline.world.wishes import SPLITS, Wishes, draw_wishes, split_of
 
@@ -36,7 +37,7 @@ class Pieces:
 
 
 def _article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' or noun.startswith('honest') else 'a'} {noun}"
+    return fit_articles(f"a {noun}")
 
 
 def _who(wishes: Wishes) -> str | None:
