@@ -22,7 +22,7 @@ WITHOUT_EFFECT = {
 class Recipe(StageRecipe):
     """The keys of dpo.yaml.
 
-    pairs: "all", or "best_against_worst": of each prompt the answer that won most often against the one that lost most.
+    pairs: "all", or "best_against_worst": of each prompt the answer that won most against the one that lost most.
     max_pairs: at most so many of them, drawn at random; null takes all.
     trainer: keys of trl's DPOConfig.
     """
