@@ -1,12 +1,13 @@
 """preferences: pairs of the SFT model's own answers, in the judge's order, with label noise, split by prompt."""
 
+import itertools
 import json
 import random
 
 import pytest
 from transformers import AutoTokenizer
 
-from pipeline.chat import END_OF_TURN, render_prompt
+from pipeline.chat import END_OF_TURN, encode_text, end_of_turn_id, render_prompt
 from pipeline.pairs import EncodedPair, best_against_worst, encode_pair, encode_pairs, read_pairs, sample_pairs
 from pipeline.preferences import make
 from pipeline.preferences.pair import Answer, by_gold, swap_labels
@@ -49,12 +50,14 @@ def rows_of(path):
 
 
 def stories(monkeypatch, tokenizer, texts):
-    """The model answers with these texts in turn; the judge scores a text by its number of "good"."""
+    """The model answers every prompt with these texts in turn; the judge scores a text by its number of "good"."""
     end = tokenizer.convert_tokens_to_ids(END_OF_TURN)
 
+    turn = itertools.cycle(texts)
+
     def generate(model, tokenizer, prompts, **kwargs):
-        chosen = [texts[index % len(texts)] for index in range(len(prompts))]
-        return [tokenizer.encode(text) + ([end] if not text.endswith("...") else []) for text in chosen]
+        text = next(turn)
+        return [tokenizer.encode(text) + ([end] if not text.endswith("...") else []) for _ in prompts]
 
     class Judgement:
         def __init__(self, score):
@@ -148,11 +151,30 @@ def test_equal_runs_write_equal_bytes(tmp_path, sft):
         ({"judge": "gold", "gold": {"samples_per_prompt": 2, "pairs_per_prompt": 2}}, "1 at most"),
         ({"judge": "gold", "gold": {"label_nose": 0.1}}, "Did you mean 'label_noise'"),
         ({"judge": "people"}, "'gold' or 'reference'"),
+        ({"judge": "gold", "gold": {}, "temperature": [0.7, 1.0]}, "2 of them are given for 4 sample"),
+        ({"judge": "gold", "gold": {}, "temperature": [0.7, 1.0, 1.3, 0.0]}, "greater than 0"),
     ],
 )
 def test_a_recipe_that_cannot_be_meant_is_refused(keys, message):
     with pytest.raises(UserError, match=message):
         validate(Recipe, keys, "preferences.yaml")
+
+
+def test_each_sample_of_a_prompt_has_its_own_temperature(tmp_path, sft, monkeypatch):
+    asked = []
+
+    def fake(model, tokenizer, prompts, *, temperature, seed, **keys):
+        asked.append((temperature, seed))
+        return [[*encode_text(tokenizer, f"fox owl {temperature} {place}"), end] for place in range(len(prompts))]
+
+    end = end_of_turn_id(AutoTokenizer.from_pretrained(sft / "model"))
+    monkeypatch.setattr(make, "generate", fake)
+    recipe = Recipe(judge="gold", gold={"samples_per_prompt": 2, "pairs_per_prompt": 1}, temperature=[0.5, 1.5])
+    prompts = [{"id": str(n), "prompt": PROMPT["prompt"], "wishes": {}} for n in range(3)]
+    answers = make.answer_prompts(prompts, sft / "model", recipe, 0, make.Dropped())
+    assert answers == [[f"fox owl {temperature} {place}" for temperature in (0.5, 1.5)] for place in range(3)]
+    assert [temperature for temperature, _ in asked] == [0.5, 1.5]
+    assert asked[0][1] != asked[1][1], "equal seeds would give near-equal answers"
 
 
 def test_a_recipe_survives_the_round_trip_through_the_claim():

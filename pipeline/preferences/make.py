@@ -53,8 +53,7 @@ def run(job: Job) -> dict[str, float]:
     random.Random(f"{job.seed}/preferences/prompts").shuffle(prompts)
     prompts = prompts[: recipe.max_prompts]
     dropped = Dropped()
-    num_samples = recipe.gold.samples_per_prompt if recipe.gold else 1
-    answers = answer_prompts(prompts, job.needs("sft") / "model", num_samples, recipe, job.seed, dropped)
+    answers = answer_prompts(prompts, job.needs("sft") / "model", recipe, job.seed, dropped)
     pairs, metrics = judged(prompts, answers, recipe, job.seed, dropped)
     heldout_ids = {prompt["id"] for prompt in prompts[: round(recipe.heldout * len(prompts))]}
     heldout = [pair for pair in pairs if pair.prompt_id in heldout_ids]
@@ -71,7 +70,7 @@ def run(job: Job) -> dict[str, float]:
     write_jsonl(job.out / "dropped.jsonl", dropped.examples)
     return {
         "prompts": len(prompts),
-        "samples": len(prompts) * num_samples,
+        "samples": len(prompts) * recipe.num_samples,
         "pairs_train": len(train),
         "pairs_heldout": len(heldout),
         **{f"dropped_{reason}": count for reason, count in sorted(dropped.counts.items())},
@@ -97,7 +96,7 @@ def read_prompts(path: Path, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def answer_prompts(
-    prompts: list[dict[str, Any]], model_path: Path, num_samples: int, recipe: Recipe, seed: int, dropped: Dropped
+    prompts: list[dict[str, Any]], model_path: Path, recipe: Recipe, seed: int, dropped: Dropped
 ) -> list[list[str]]:
     """For each prompt its finished, non-empty, distinct answers as texts, in the order in which they were drawn."""
     tokenizer = AutoTokenizer.from_pretrained(model_path)
@@ -106,24 +105,28 @@ def answer_prompts(
     limit = window(model)
     fitting = [index for index, ids in enumerate(rendered) if limit is None or len(ids) < limit]
     stops = stop_ids(tokenizer)
-    drawn = generate(
-        model,
-        tokenizer,
-        [rendered[index] for index in fitting for _ in range(num_samples)],
-        max_new_tokens=recipe.max_new_tokens,
-        temperature=recipe.temperature,
-        top_p=recipe.top_p,
-        seed=seed,
-        batch_size=recipe.batch_size,
-        stop_ids=stops,
-    )
-    samples = {index: drawn[place * num_samples : (place + 1) * num_samples] for place, index in enumerate(fitting)}
+    drawn = [
+        generate(
+            model,
+            tokenizer,
+            [rendered[index] for index in fitting],
+            max_new_tokens=recipe.max_new_tokens,
+            temperature=temperature,
+            top_p=recipe.top_p,
+            # A prompt's random stream depends on the seed and its place, so each of its answers needs another seed.
+            seed=random.Random(f"{seed}/preferences/sample/{number}").getrandbits(32),
+            batch_size=recipe.batch_size,
+            stop_ids=stops,
+        )
+        for number, temperature in enumerate(recipe.temperatures)
+    ]
+    samples = dict(zip(fitting, zip(*drawn, strict=True), strict=True))
     answers: list[list[str]] = []
     for index, prompt in enumerate(prompts):
         if index not in samples:
             dropped.add("prompt_too_long", prompt["id"], prompt["prompt"][-1]["content"])
         texts: list[str] = []
-        for ids in samples.get(index, []):
+        for ids in samples.get(index, ()):
             text = tokenizer.decode(ids, skip_special_tokens=True).strip()
             if not ids or ids[-1] not in stops:
                 dropped.add("unfinished", prompt["id"], text)  # cut off by the limit: nothing that could be preferred

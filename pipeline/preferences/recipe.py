@@ -1,10 +1,12 @@
 """The recipe of `preferences`: how pairs of answers are made and who judges them."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline.stage import Section, Stage, StageRecipe
+
+Temperature = Annotated[float, Field(gt=0.0)]
 
 
 class Gold(Section):
@@ -39,14 +41,16 @@ class Recipe(StageRecipe):
         the model's own sample rejected).
     gold: the gold judge's keys; belongs to judge: gold alone.
     max_prompts: how many of the collected prompts are used; null for all.
-    temperature, top_p, max_new_tokens, batch_size: how answers are drawn.
+    temperature: one for all answers, or a list, one for each of samples_per_prompt: a prompt's answers then differ in
+        quality as those of several models would.
+    top_p, max_new_tokens, batch_size: the rest of how answers are drawn.
     heldout: share of the prompts whose pairs no training sees.
     """
 
     judge: Literal["gold", "reference"]
     gold: Gold | None = None
     max_prompts: int | None = Field(default=None, ge=2)
-    temperature: float = Field(default=1.0, gt=0.0)
+    temperature: Temperature | Annotated[list[Temperature], Field(min_length=1)] = 1.0
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     max_new_tokens: int = Field(default=200, ge=1)
     batch_size: int = Field(default=256, ge=1)
@@ -62,6 +66,25 @@ class Recipe(StageRecipe):
                 "one sample of the model. Take it out, or set judge: gold."
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_temperature_for_each_sample(self) -> Self:
+        if isinstance(self.temperature, list) and len(self.temperature) != self.num_samples:
+            raise ValueError(
+                f"temperature: {len(self.temperature)} of them are given for {self.num_samples} sample(s) of each "
+                "prompt. Give one number for all, or as many as there are samples."
+            )
+        return self
+
+    @property
+    def num_samples(self) -> int:
+        """How many answers are drawn for each prompt."""
+        return self.gold.samples_per_prompt if self.gold else 1
+
+    @property
+    def temperatures(self) -> list[float]:
+        """The temperature of each of a prompt's answers."""
+        return self.temperature if isinstance(self.temperature, list) else [self.temperature] * self.num_samples
 
 
 STAGE = Stage(

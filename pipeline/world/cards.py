@@ -7,12 +7,12 @@ only after many million tokens. In a card it comes back after five, and some hun
 
 import random
 
-from pipeline.world.cast import COLOURS, ENDINGS, KINDS, NAMES, PLACE_AT, PLACES, THINGS, TRAITS
+from pipeline.world.cast import COLOURS, ENDINGS, FORMS, GENDER, KINDS, NAMES, PLACE_AT, PLACES, THINGS, TRAITS
 from pipeline.world.grammar import fit_articles
 from pipeline.world.wishes import Wishes
 
 # N, K, A: name, kind and trait; T, C: thing and its colour; P, at: place and the word before it; F, G: a friend and
-# that one's kind; E: happy or sad; D: a time of day.
+# that one's kind; E: happy or sad; D: a time of day; he, him, his: the pronouns of N, and fhe, fhim, fhis those of F.
 INTRO: tuple[str, ...] = (
     "This is {N}, a {A} {K}.", "Here is {N}, a {A} {K}.", "Once {N} was a {A} {K}.", "Do you know {N}, the {A} {K}?",
     "The name of the {A} {K} is {N}.", "Everybody knows {N}, a {A} {K}.", "Look, there is a {A} {K} named {N}.",
@@ -23,16 +23,17 @@ KIND: tuple[str, ...] = (
 )  # fmt: skip
 TRAIT: tuple[str, ...] = (
     "Is {N} {A}? Yes, {N} is very {A}.", "Nobody is as {A} as {N}.", "Everybody says that {N} is {A}.",
-    "How {A} {N} is, so very {A}!", "{N} was always {A}, and is {A} still.", "If anybody is {A}, it is {N}.",
+    "How {A} {N} is, so very {A}!", "{N} was always {A}, and is {A} still.", "{N} said that {he} was {A}.",
 )  # fmt: skip
 BOTH: tuple[str, ...] = (
-    "{N} is a {A} {K}.", "{N} was a {A} {K}.", "{N}, a {A} {K}, is here.", "Nobody knew {N}, a {A} {K}.",
-    "Now comes {N}, a {A} {K}.", "A {A} {K} is {N}.", "Where is {N}, the {A} {K}?",
+    "{N} is a {A} {K}.", "{N} is what {he} was, a {A} {K}.", "{N}, a {A} {K}, is here with {his} friend.",
+    "Nobody knew {N}, a {A} {K}.", "{N} said that {he} was a {A} {K}.", "Now comes {N}, and {he} is a {A} {K}.",
+    "A {A} {K} is {N}.", "Where is {N}, the {A} {K}?",
 )  # fmt: skip
 THING: tuple[str, ...] = (
     "Look, a {T}! {N} has a {C} {T}.", "The {T} is {C}. What a {T}!", "The {C} {T} belongs to {N}.",
     "A {T} is good to have, and {F} likes the {C} {T}.", "Is it a {T}? Yes, it is a {C} {T}.",
-    "Where is the {T}? {N} has the {T}.", "What is {C}? The {T} is {C}.", "{N} gave the {T} to {F}.",
+    "Where is the {T}? {N} has {his} {T}.", "What is {C}? The {T} is {C}.", "{N} gave the {T} to {F}.",
     "Is this the {T} of {N}? Yes, it is the {C} {T} of {N}.", "What a good {T}! {F} wants a {T} like it.",
 )  # fmt: skip
 PLACE: tuple[str, ...] = (
@@ -44,7 +45,8 @@ PLACE: tuple[str, ...] = (
 FRIEND: tuple[str, ...] = (
     "{N} the {K} and {F} the {G} are friends.", "{F} the {G} likes {N}, and {N} likes {F}.",
     "Is {F} here? Yes, {F} the {G} is here.", '"Hello, {F}," said {N}. "Hello, {N}," said {F} the {G}.',
-    "{N} the {K} waves at {F} the {G}.", "Who is the {G}? The {G} is {F}.", "Good {D}, {F} the {G}!",
+    "{F} said that {fhe} was a {G}.", "Who is the {G}? The {G} is {F}.", "{F} the {G} has a friend with {fhim}.",
+    "{N} the {K} waves at {F} the {G}.", "{F} went home, and {fhe} was a {G}.", "Good {D}, {F} the {G}!",
     "{F} the {G} knows {N} the {K}.", '"Yes, {N}," said {F} the {G}. "No, {F}," said {N} the {K}.',
 )  # fmt: skip
 COMES: tuple[str, ...] = (
@@ -72,10 +74,12 @@ def card(rng: random.Random) -> tuple[str, Wishes]:
         name=name, kind=rng.choice(KINDS), trait=rng.choice(TRAITS), thing=rng.choice(THINGS),
         place=rng.choice(PLACES),
     )  # fmt: skip
+    (he, him, his), (fhe, fhim, fhis) = (FORMS[GENDER[who]] for who in (name, friend))
     slots = {
         "N": name, "K": facts.kind, "A": facts.trait, "T": facts.thing, "C": rng.choice(COLOURS), "P": facts.place,
         "at": PLACE_AT[str(facts.place)], "F": friend, "G": rng.choice(KINDS),
         "E": rng.choice(ENDINGS), "D": rng.choice(("morning", "evening")),
+        "he": he, "him": him, "his": his, "fhe": fhe, "fhim": fhim, "fhis": fhis,
     }  # fmt: skip
     chosen = [sentence for subject, number in SENTENCES for sentence in rng.sample(subject, number)]
     rng.shuffle(chosen)

@@ -47,6 +47,9 @@ PLACE_AT: dict[str, str] = {
 }  # fmt: skip
 PLACES: tuple[str, ...] = tuple(PLACE_AT)
 
+# Subject, object, possessive.
+FORMS: dict[str, tuple[str, str, str]] = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}
+
 # The colour of the thing: a story gives its thing one colour, and keeps it.
 COLOURS: tuple[str, ...] = (
     "black", "blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "silver", "white", "yellow",

@@ -16,6 +16,7 @@ from pipeline.world.beats import ABOUT, CLOSE_HAPPY, CLOSE_SAD, ECHO, INTRO, OPE
 from pipeline.world.cast import (
     COLOURS,
     ENDINGS,
+    FORMS,
     GENDER,
     HARD_THINGS,
     KINDS,
@@ -39,7 +40,6 @@ WORD = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")
 SHORTEST, LONGEST = 70, 128  # words of a story
 SAD_SHARE = 0.4
 OMIT = 0.92  # how often a beat is left out that may be
-FORMS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}  # subject, object, possessive
 HARD_WORDS = (("broke", "broken"), ("cracked", "cracked"), ("broke", "broken"))
 SOFT_WORDS = (("tore", "torn"), ("ripped", "ripped"), ("tore", "torn"))
 HARD_MENDED, SOFT_MENDED = ("glued", "mended", "repaired"), ("sewn", "mended", "patched")
