@@ -20,7 +20,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo evaluate report
-.PHONY: help install demo all rlhf $(STAGES) verify summary chat new gc lint lock test test-real bench-demo
+.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -70,6 +70,12 @@ gc: $(READY)  ## list set-aside folders; YES=1 removes them
 	@$(PY) -m pipeline.runs gc --runs $(RUNS) $(if $(YES),--yes)
 chat: $(READY)  ## talk to the last aligned model of a run; STAGE=sft names another
 	@$(PY) -m pipeline.talk --recipe $(RECIPE) --runs $(RUNS) $(if $(STAGE),--stage $(STAGE))
+push: $(READY)  ## REPO=org/name: publish the last model, or STAGE=corpus, privately; PRIVATE=0 makes it public
+	@$(PY) -m pipeline.hub.push --recipe $(RECIPE) --runs $(RUNS) --repo '$(REPO)' $(if $(STAGE),--stage $(STAGE)) $(if $(PRIVATE),--private '$(PRIVATE)')
+pull: $(READY)  ## REPO=org/name[@revision]: bring a published artifact back into a run
+	@$(PY) -m pipeline.hub.pull --recipe $(RECIPE) --runs $(RUNS) --repo '$(REPO)' $(if $(STAGE),--stage $(STAGE))
+trace: $(READY)  ## DOC=<id>: every artifact of a run that holds a document
+	@$(PY) -m pipeline.trace --recipe $(RECIPE) --runs $(RUNS) --document '$(DOC)'
 new: $(READY)  ## NAME=mine DATA=~/docs: a recipe for your own folder of documents
 	@$(PY) -m pipeline.new --name '$(NAME)' --data '$(DATA)'
 
