@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 from tests.hub_card_rules import card_mistakes
 
 TOKEN = "hf_" + "loopback" * 4 + "ab"
+TOY = "org/toy-model"  # the repository of most tests
 LFS = (".safetensors", ".parquet", "tokenizer.json")  # what the Hub's own .gitattributes sends there
 REPO = r"(?P<kind>models|datasets)/(?P<id>[\w.-]+/[\w.-]+)"
 PATHS = r"(?P<prefix>datasets/)?(?P<id>[\w.-]+/[\w.-]+)"
@@ -53,7 +54,7 @@ class Fault:
     """What goes wrong: for requests whose "METHOD path" matches, `times` times."""
 
     pattern: str
-    kind: int | str  # a status, "drop" or "corrupt"
+    kind: int | str  # a status, "drop" (unread), "lost" (done, but not answered) or "corrupt"
     times: int
 
 
@@ -109,11 +110,17 @@ def blob(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
+def directory(path: str) -> dict[str, object]:
+    """A folder as the tree lists it."""
+    return {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
+
+
 class Handler(BaseHTTPRequestHandler):
     """One request. `hub` is set by the server."""
 
     hub: HubServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else every answer waits 40 ms for an acknowledgement
 
     def log_message(self, *words: object) -> None:
         """Silent: hub.log has it."""
@@ -135,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.corrupt = bool(fault and fault.kind == "corrupt")
+        self.corrupt, self.lost = (bool(fault and fault.kind == kind) for kind in ("corrupt", "lost"))
         self.hub.requests.append((line, dict(self.headers), body))
         if fault and isinstance(fault.kind, int):
             self.hub.log.append(f"{line} {fault.kind}")
@@ -151,6 +158,10 @@ class Handler(BaseHTTPRequestHandler):
     def answer(
         self, status: int, value: object = None, headers: dict[str, str] | None = None, raw: bytes = b""
     ) -> None:
+        if self.lost:
+            self.close_connection = True
+            self.connection.close()
+            return
         content = raw if value is None else json.dumps(value).encode()
         self.send_response(status)
         for name, text in ({"Content-Type": "application/json"} | (headers or {})).items():
@@ -213,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": name} for name in files]
         self.answer(200, {"id": id, "sha": sha, "private": found.private, "siblings": siblings, "tags": []})
 
-    def tree(self, body: bytes, kind: str, id: str, revision: str) -> None:
+    def tree(self, body: bytes, kind: str, id: str, revision: str, folder: str | None = None) -> None:
         found = self.repository(kind, id)
         if found is None:
             return
@@ -221,7 +232,28 @@ class Handler(BaseHTTPRequestHandler):
         if files is None:
             self.answer(404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"})
             return
-        rows = []
+        below = f"{folder}/" if folder else ""
+        inside = {name: digest for name, digest in files.items() if name.startswith(below)}
+        if "recursive=true" in self.url.query.lower():
+            self.answer(200, self.rows(inside))
+            return
+        here = {name: digest for name, digest in inside.items() if "/" not in name.removeprefix(below)}
+        folders = sorted({below + name.removeprefix(below).split("/")[0] for name in inside.keys() - here.keys()})
+        self.answer(200, [*self.rows(here), *map(directory, folders)])
+
+    def paths(self, body: bytes, kind: str, id: str, revision: str) -> None:
+        found = self.repository(kind, id)
+        if found is None:
+            return
+        wanted = [unquote(name) for name in parse_qs(body.decode()).get("paths", [])]
+        files = found.files(revision) or {}
+        folders = [n for n in wanted if n not in files and any(f.startswith(f"{n}/") for f in files)]
+        rows = self.rows({n: files[n] for n in wanted if n in files})
+        self.answer(200, [*rows, *map(directory, folders)])
+
+    def rows(self, files: dict[str, str]) -> list[dict[str, object]]:
+        """The files as the tree lists them."""
+        rows: list[dict[str, object]] = []
         for name, digest in sorted(files.items()):
             content = self.hub.contents[digest]
             row = {"type": "file", "path": name, "size": len(content), "oid": blob(content)}
@@ -232,7 +264,7 @@ class Handler(BaseHTTPRequestHandler):
                     "lfs": {"oid": digest, "size": len(content), "pointerSize": 130},
                 }
             rows.append(row)
-        self.answer(200, rows)
+        return rows
 
     def preupload(self, body: bytes, kind: str, id: str, revision: str) -> None:
         found = self.repository(kind, id, write=True)
@@ -329,7 +361,8 @@ ROUTES = (
     (r"GET /api/whoami-v2", Handler.whoami),
     (rf"GET /api/{REPO}", Handler.info),
     (rf"GET /api/{REPO}/revision/(?P<revision>[^/]+)", Handler.info),
-    (rf"GET /api/{REPO}/tree/(?P<revision>[^/]+)/?", Handler.tree),
+    (rf"GET /api/{REPO}/tree/(?P<revision>[^/]+)/?(?P<folder>.+)?", Handler.tree),
+    (rf"POST /api/{REPO}/paths-info/(?P<revision>[^/]+)", Handler.paths),
     (rf"POST /api/{REPO}/preupload/(?P<revision>[^/]+)", Handler.preupload),
     (rf"POST /{PATHS}\.git/info/lfs/objects/batch", Handler.batch),
     (r"PUT /lfs/(?P<oid>[0-9a-f]{64})", Handler.upload),

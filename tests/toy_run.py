@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from pipeline import artifact
 from pipeline.chain import BY_NAME
@@ -29,7 +29,6 @@ TEXTS = {
     "spam-1": "buy a kite now",
 }
 FIGURE = {"value": 0.75, "low": 0.7, "high": 0.8, "n": 40}
-READS = {name: tuple(key for key in stage.reads if key != "reward") for name, stage in BY_NAME.items()}
 RECIPES = {"corpus": {"languages": ["en"]}, "sft": {"model": None, "lora": None}}
 METRICS = {
     "corpus": {"documents_read": 4, "documents_kept": 3},
@@ -86,13 +85,14 @@ def save_toy_run(runs: Path, name: str = "toy") -> Path:
         folder.mkdir(parents=True)
         if stage in write:
             write[stage](folder)
-        elif stage != "reward":
+        else:
             save_toy_model(folder / "model", seed=seed)
             (folder / "log.jsonl").write_text('{"step": 1, "loss": 5.0}\n')
-        else:
-            folder.rmdir()
-            continue
-        seal(folder, {key: run / key for key in READS[stage]}, METRICS.get(stage, {"loss": 1.0}))
+        if stage == "reward":
+            LlamaForSequenceClassification.from_pretrained(folder / "model", num_labels=1).save_pretrained(
+                folder / "model"
+            )
+        seal(folder, {key: run / key for key in BY_NAME[stage].reads}, METRICS.get(stage, {"loss": 1.0}))
     recipe = runs.parent / "recipes" / name
     recipe.mkdir(parents=True, exist_ok=True)
     (recipe / "recipe.yaml").write_text("seed: 0\nlicence: apache-2.0\n")

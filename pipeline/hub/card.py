@@ -31,6 +31,8 @@ WHAT = {
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
          (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
          (10_000_000_000, "1B<n<10B"), (100_000_000_000, "10B<n<100B"), (1_000_000_000_000, "100B<n<1T"))  # fmt: skip
+# What the snippet does where the run evaluated nothing.
+SETTINGS = {"prompts": 0, "max_new_tokens": 100, "temperature": 0.7}
 HELDOUT = ("bits_per_byte", "perplexity")  # measured on the corpus's held-out split, all else on prompts
 
 
@@ -72,7 +74,7 @@ def model_card(
             "prompt": results["samples"][0]["prompt"] if results and results["samples"] else "Hello!",
             "rows": rows,
             "differences": differences,
-            "settings": results["settings"] if results else {},
+            "settings": SETTINGS | (results["settings"] if results else {}),
             "uncertified": [c for c in results["certificates"] if c["status"] != "certified"] if results else [],
         },
     )
@@ -190,7 +192,7 @@ def fill(template: str, front: str, values: Mapping[str, Any]) -> str:
         "count": lambda value: f"{int(value):,}",
         "figure": shown,
         "percent": lambda value: f"{100 * value:.1f} %",
-        "quoted": repr,
+        "quoted": lambda text: repr(text).replace("`", "\\x60"),  # no backtick can end the code block
         "words": lambda name: METRICS.get(name, name.replace("_", " ")),
         "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).strip(),
     }

@@ -16,6 +16,7 @@ import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    HFValidationError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -32,6 +33,10 @@ WAITS = (1.0, 3.0, 9.0)  # seconds between one try and the next
 T = TypeVar("T")
 
 
+class NoRepository(UserError):
+    """There is no repository of this name, or none that the token may see."""
+
+
 class HubError(Exception):
     """The Hub, or the way to it, failed, and not by the user's mistake. Exit status 1; the same command goes on."""
 
@@ -44,7 +49,7 @@ def token() -> str:
     return found
 
 
-def status(error: BaseException) -> int:
+def status(error: BaseException | None) -> int:
     """The HTTP status of an error; 0 where there was no answer, -1 where the error is none of the network's."""
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code
@@ -65,18 +70,22 @@ def patiently(step: Callable[[], T], repo: Repo) -> T:
         except OfflineModeIsEnabled:
             raise UserError("HF_HUB_OFFLINE is set, and this command talks to the Hub. Unset it.") from None
         except RuntimeError as error:
-            # A file whose upload the library has repeated in vain; it says which.
-            raise HubError(f"{error} The same command goes on from there.") from None
+            # A file whose upload the library has repeated in vain. The message has its name, the cause the reason.
+            if status(error.__cause__) == -1:
+                raise
+            raise HubError(f"{error} {explained(error.__cause__, repo)}") from None
+        except HFValidationError as error:
+            raise UserError(f"REPO={repo.id}: {error}") from None
         except ValueError as error:
             raise HubError(f"{repo.id}: {error}") from None
     raise AssertionError("the last try returns or raises")
 
 
-def explained(error: Exception, repo: Repo) -> Exception:
+def explained(error: BaseException | None, repo: Repo) -> Exception:
     """The error in words, with what to do about it."""
     code = status(error)
     if isinstance(error, RepositoryNotFoundError):
-        return UserError(f"{repo.id}: there is no such repository, or your token may not see it.")
+        return NoRepository(f"{repo.id}: there is no such repository, or your token may not see it.")
     if isinstance(error, RevisionNotFoundError):
         return UserError(f"{repo.id}: has no revision '{repo.revision}'.")
     if code == 401:
@@ -126,10 +135,12 @@ def download(api: HfApi, repo: Repo, revision: str, name: str, folder: Path) -> 
 def differs(api: HfApi, repo: Repo, revision: str, expected: dict[str, str]) -> list[str]:
     """Names of the files whose bytes, downloaded one after the other, do not have the expected sha256."""
     different = []
-    for name, digest in sorted(expected.items()):
-        with TemporaryDirectory() as folder:
-            if sha256(fetch(api, repo, revision, name, Path(folder))) != digest:
+    with TemporaryDirectory() as folder:
+        for name, digest in sorted(expected.items()):
+            path = fetch(api, repo, revision, name, Path(folder))
+            if sha256(path) != digest:
                 different.append(name)
+            path.unlink()  # so that the disk holds one file at a time
     return different
 
 

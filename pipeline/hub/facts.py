@@ -34,8 +34,7 @@ class Origin:
     def published(self) -> Repo | None:
         """Where it was published last, or pulled from."""
         known = self.manifest or {}
-        recipe = known.get("recipe", {})
-        places = [known.get("pulled"), recipe.get("hub"), *known.get("published", [])]
+        places = [known.get("pulled"), *known.get("published", [])]
         named = [place for place in places if place]
         return Repo.parse(named[-1]) if named else None
 
@@ -50,24 +49,27 @@ def lineage(folder: Path) -> dict[str, Origin]:
     found: dict[str, Origin] = {}
     sealed = artifact.manifest(folder)
     assert sealed is not None, f"{folder} is not finished"
-    waiting = [Origin(stage=sealed["stage"], fingerprint=sealed["fingerprint"], folder=folder, manifest=sealed)]
+    waiting = [origin(sealed["stage"], folder, sealed["fingerprint"])]
     while waiting:
         one = waiting.pop()
         found.setdefault(one.stage, one)
-        for link in (one.manifest or {}).get("inputs", {}).items():
-            name, source = link[0], (one.folder.resolve() / link[1]["folder"]).resolve()
-            there = artifact.manifest(source) if source.is_dir() else None
-            fits = there is not None and there["fingerprint"] == link[1]["fingerprint"]
+        for name, link in (one.manifest or {}).get("inputs", {}).items():
             if name not in found:
-                waiting.append(
-                    Origin(
-                        stage=name,
-                        fingerprint=link[1]["fingerprint"],
-                        folder=source if fits else Path("absent"),
-                        manifest=there if fits else None,
-                    )
-                )
+                waiting.append(origin(name, (one.folder.resolve() / link["folder"]).resolve(), link["fingerprint"]))
     return {stage.name: found[stage.name] for stage in CHAIN if stage.name in found}
+
+
+def origin(stage: str, folder: Path, fingerprint: str) -> Origin:
+    """The artifact in a folder, if it is the one that is meant. Of one that a recipe took from the Hub, the manifest
+    that it had there: that says how it was made, and the one here only that it was fetched."""
+    sealed = artifact.manifest(folder) if folder.is_dir() else None
+    if sealed is None or sealed["fingerprint"] != fingerprint:
+        return Origin(stage=stage, fingerprint=fingerprint, folder=Path("absent"), manifest=None)
+    fetched = folder / "hub.json"
+    if "hub" in sealed["recipe"] and fetched.is_file():
+        there = json.loads(fetched.read_text(encoding="utf-8"))
+        sealed = {**there["manifest"], "pulled": there["repo"]}
+    return Origin(stage=stage, fingerprint=fingerprint, folder=folder, manifest=sealed)
 
 
 def beside(run: Path, stage: str, sealed: Mapping[str, Any]) -> Origin | None:

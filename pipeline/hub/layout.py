@@ -23,8 +23,10 @@ DATA_STAGES = ("corpus", "preferences")
 PUSHABLE = (*MODEL_STAGES, "reward", *DATA_STAGES)
 # Names at the root of an artifact that keep their place: the splits of a data set, and a LoRA adapter.
 IN_PLACE = ("train", "heldout", "adapter")
-# Samples of what was dropped: spam, abuse and personal data, which the data set was cleaned of. They stay here.
-LEFT_OUT = ("dropped.jsonl",)
+# Not published: samples of what was dropped, which are the spam, abuse and personal data that a data set was cleaned
+# of; and peft's card of an adapter, which is empty but for the folder of the base model.
+LEFT_OUT = ("dropped.jsonl", "adapter/README.md")
+ADAPTER = "adapter/adapter_config.json"
 # What this machine alone knows about an artifact; not part of what is published.
 LOCAL_KEYS = ("published", "pulled")
 SMALL = 10 * 2**20  # bytes; above, the Hub stores a file by its sha256 and never by git's hash
@@ -97,14 +99,24 @@ def place(file: str) -> str:
     return file if first.partition(".")[0] in IN_PLACE else f"artifact/{file}"
 
 
-def artifact_files(folder: Path, sealed: Mapping[str, Any]) -> list[File]:
-    """The artifact's files as they are published, and its manifest without what only this machine knows."""
-    files = [
-        File.of(place(entry["file"]), folder / entry["file"])
-        for entry in sealed["outputs"]
-        if entry["file"] not in LEFT_OUT
-    ]
+def artifact_files(folder: Path, sealed: Mapping[str, Any], base: str | None) -> list[File]:
+    """The artifact's files as they are published, and its manifest without what only this machine knows.
+
+    base: the Hub id of the model that an adapter belongs on, in place of the folder that peft wrote into its config.
+    """
+    names = [entry["file"] for entry in sealed["outputs"]]
     public = {key: value for key, value in sealed.items() if key not in LOCAL_KEYS}
+    public |= {"outputs": [], "not_published": [name for name in names if name in LEFT_OUT]}
+    files = []
+    for name in names:
+        if name in LEFT_OUT:
+            continue
+        content: Path | bytes = folder / name
+        if name == ADAPTER:
+            content = text(json.loads((folder / name).read_text(encoding="utf-8")) | {"base_model_name_or_path": base})
+        file = File.of(place(name), content)
+        public["outputs"].append({"file": name, "bytes": file.num_bytes, "sha256": file.sha256})
+        files.append(file)
     return [*files, File.of(MANIFEST, text(public))]
 
 

@@ -19,8 +19,8 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from pipeline import artifact
-from pipeline.hub.client import HubError, commit_of, fetch, hashes, patiently, read_marker
-from pipeline.hub.layout import LEFT_OUT, MANIFEST, PUSHABLE, Kind, Repo, kind_of, place, safe, same_files
+from pipeline.hub.client import HubError, NoRepository, commit_of, fetch, hashes, patiently, read_marker
+from pipeline.hub.layout import MANIFEST, PUSHABLE, Kind, Repo, kind_of, place, safe, same_files
 from pipeline.recipe import HubSource
 from pipeline.stage import Job, UserError
 
@@ -44,7 +44,7 @@ def find(api: HfApi, repo: Repo, stage: str | None) -> tuple[Repo, str]:
         candidate = replace(repo, kind=kind)
         try:
             return candidate, patiently(partial(commit_of, api, candidate), candidate)
-        except UserError:
+        except NoRepository:
             if kind == kinds[-1]:
                 raise
     raise AssertionError("the last kind returns or raises")
@@ -52,7 +52,7 @@ def find(api: HfApi, repo: Repo, stage: str | None) -> tuple[Repo, str]:
 
 def bring(api: HfApi, repo: Repo, revision: str, folder: Path) -> dict[str, Any]:
     """Downloads a revision's artifact below `folder`, each file where it stands in the repository; returns the
-    artifact's manifest, its outputs those that were published. What an earlier call left there is gone on from.
+    artifact's manifest. What an earlier call left there is gone on from.
 
     Raises UserError where the revision was not made by `make push` or was changed, HubError where a file differs.
     """
@@ -63,13 +63,16 @@ def bring(api: HfApi, repo: Repo, revision: str, folder: Path) -> dict[str, Any]
         raise UserError(f"{repo.at(revision)}: is not as `make push` makes it: {what}.")
     sealed = json.loads(fetch(api, repo, revision, MANIFEST, folder).read_text(encoding="utf-8"))
     check(repo, revision, sealed)
-    sealed["outputs"] = [entry for entry in sealed["outputs"] if entry["file"] not in LEFT_OUT]
     for entry in sealed["outputs"]:
         path = folder / place(entry["file"])
         if not path.is_file() or artifact.sha256(path) != entry["sha256"]:
             path = fetch(api, repo, revision, place(entry["file"]), folder)
         if artifact.sha256(path) != entry["sha256"]:
-            raise HubError(f"{repo.at(revision)}: {entry['file']} does not have the sha256 of its manifest.")
+            path.unlink()  # else the next call would take it for the one that it wants
+            raise HubError(
+                f"{repo.at(revision)}: {entry['file']} does not have the sha256 of its manifest. Run the "
+                "command again; if it says so again, the repository was damaged."
+            )
     return sealed
 
 

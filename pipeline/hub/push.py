@@ -22,7 +22,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from pipeline import artifact
 from pipeline.chain import CHAIN, MODEL_STAGES
 from pipeline.hub import facts, secrets
-from pipeline.hub.card import data_card, model_card
+from pipeline.hub.card import base_model, data_card, model_card
 from pipeline.hub.client import HubError, differs, hashes, is_empty, patiently, read_marker, token
 from pipeline.hub.layout import CARD, MARKER, PUSHABLE, File, Repo, artifact_files, kind_of, marker, same_files
 from pipeline.recipe import Recipe, load
@@ -51,11 +51,10 @@ def verified(folder: Path) -> dict[str, Any]:
     return sealed
 
 
-def revision(folder: Path, run: Path, repo: Repo, licence: str | None) -> list[File]:
-    """Every file that the repository is to hold, card and marker included."""
-    sealed = verified(folder)
-    files = artifact_files(folder, sealed)
+def revision(folder: Path, sealed: dict[str, Any], run: Path, repo: Repo, licence: str | None) -> list[File]:
+    """Every file that the repository is to hold for a verified artifact, card and marker included."""
     origins = facts.lineage(folder)
+    files = artifact_files(folder, sealed, base_model(origins))
     if kind_of(sealed["stage"]) == "model":
         evaluate, report = (facts.beside(run, stage, sealed) for stage in ("evaluate", "report"))
         if report:
@@ -135,12 +134,17 @@ def check_ours(repo: Repo, sha: str, found: dict[str, Any] | None, present: dict
         )
 
 
-def note(folder: Path, place: str) -> None:
+def note(folder: Path, fingerprint: str, place: str) -> None:
     """Notes in the manifest where the artifact was published. It is no part of what a manifest seals: neither the
-    fingerprint nor a file's hash depends on it, and the time that make compares stays as it was."""
+    fingerprint nor a file's hash depends on it, and the time that make compares stays as it was.
+
+    Raises UserError where another artifact took the folder's place meanwhile.
+    """
     path = folder / artifact.MANIFEST
-    sealed, times = artifact.manifest(folder), path.stat()
-    assert sealed is not None, f"{folder} was verified"
+    sealed = artifact.manifest(folder)
+    if sealed is None or sealed["fingerprint"] != fingerprint:
+        raise UserError(f"{folder}: was built anew meanwhile. {place} holds the artifact that was there before.")
+    times = path.stat()
     places = [known for known in sealed.get("published", []) if known != place]
     artifact.write_json(path, {**sealed, "published": [*places, place]})
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -153,7 +157,8 @@ def push(run: Path, recipe: Recipe, repo: Repo, stage: str | None, public: bool)
     if repo.kind not in (None, wanted) or repo.revision:
         raise UserError(f"REPO={repo.id}: give org/name alone; the stage {folder.name} is a {wanted} there.")
     repo = replace(repo, kind=wanted)
-    files = revision(folder, run, repo, recipe.licence)
+    sealed = verified(folder)
+    files = revision(folder, sealed, run, repo, recipe.licence)
     secrets.check(files, token())
     api = HfApi(library_name="groundup")
     size = sum(file.num_bytes for file in files) / 1e6
@@ -164,7 +169,7 @@ def push(run: Path, recipe: Recipe, repo: Repo, stage: str | None, public: bool)
             f"{repo.at(sha)}: {different[0]} does not come back as it was sent ({len(different)} of {len(files)} "
             f"files). Do not use this revision; nothing was noted. Run the command again."
         )
-    note(folder, repo.at(sha))
+    note(folder, sealed["fingerprint"], repo.at(sha))
     say(folder, f"is {repo.at(sha)}: downloaded again, and every hash is equal")
     return repo.at(sha)
 
