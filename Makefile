@@ -55,12 +55,12 @@ $(call M,dpo): $(call M,sft) $(call M,preferences)
 $(call M,evaluate): $(call M,collect) $(call M,corpus) $(call M,tokenizer) $(call M,pretrain) $(call M,sft) $(call M,dpo)
 $(call M,report): $(foreach s,$(filter-out report,$(STAGES)),$(call M,$(s)))
 
-define STAGE
+define RULE
 $(1): $(call M,$(1))  ## the stage $(1), and whatever it still needs
 $(call M,$(1)): pipeline/$(1)/recipe.py $(wildcard $(FOLDER)/$(1).yaml) $(wildcard $(FOLDER)/recipe.yaml) | $(READY)
 	@$(PY) -m pipeline.run $(1) --recipe $(RECIPE) --runs $(RUNS) $(if $(ACCEL),--accel $(ACCEL)) $(if $(filter $(1),$(MAKECMDGOALS)),,--if-any)
 endef
-$(foreach s,$(STAGES),$(eval $(call STAGE,$(s))))
+$(foreach s,$(STAGES),$(eval $(call RULE,$(s))))
 
 verify: $(READY)  ## recompute every sha256 and fingerprint of a run
 	@$(PY) -m pipeline.runs verify --recipe $(RECIPE) --runs $(RUNS)

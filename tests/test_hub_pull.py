@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import artifact, run, runs
 from pipeline.chain import CHAIN
+from pipeline.hub import facts
 from pipeline.hub.layout import File, marker, safe, text
 from pipeline.recipe import load
 from pipeline.stage import UserError
@@ -100,6 +101,15 @@ def test_a_revision_that_was_changed_is_refused_and_the_one_before_is_not(hub, c
     assert hub.pull(f"{TOY}@{good}", runs=hub.folder / "elsewhere") == 0
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"files": {"a": 1}, "stage": "dpo"}', b'{"files": {}}'])
+def test_a_marker_that_cannot_be_read_is_none(hub, capsys, content):
+    hub.server.create("models", TOY, groundup__json=content)
+    assert hub.pull(runs=hub.folder / "elsewhere") == 2
+    assert "has no groundup.json" in capsys.readouterr().err
+    assert hub.push() == 2
+    assert "was not made by `make push`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "name", ["../outside", "/etc/passwd", "a/../../outside", "C:\\x", "a\\..\\b", "manifest.json", "resume/x", ""]
 )
@@ -122,10 +132,19 @@ def test_a_manifest_that_names_a_file_outside_is_refused(hub, capsys):
     assert not list(hub.folder.rglob("outside"))
 
 
-@pytest.mark.parametrize("key", ["fingerprint", "stage", "metrics", "outputs"])
-def test_a_manifest_that_was_changed_is_refused(hub, capsys, key):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("fingerprint", "x"),
+        ("stage", "collect"),
+        ("metrics", 1),
+        ("outputs", "x"),
+        ("outputs", [{"file": "../../outside", "sha256": ""}]),
+    ],
+)
+def test_a_manifest_that_was_changed_is_refused(hub, capsys, key, value):
     sealed = artifact.manifest(hub.run / "dpo")
-    files = [File.of("artifact/manifest.json", text({**sealed, key: "x"}))]
+    files = [File.of("artifact/manifest.json", text({**sealed, key: value}))]
     named = {file.name: file.content for file in [*files, marker(sealed, files)]}
     hub.server.create("models", TOY).commit(
         {name: hub.server.store(content) for name, content in named.items()}, "harm"
@@ -161,6 +180,10 @@ def test_a_recipe_takes_a_stage_from_the_hub(hub, driver, capfd):
     assert runs.verify(folder.parent) == []
     assert json.loads((folder / "hub.json").read_text())["repo"] == source
     assert artifact.manifest(folder)["metrics"] == artifact.manifest(hub.run / "pretrain")["metrics"]
+    # A card of what is made from it tells how it was made there, and not how long the download took.
+    origins = facts.lineage(folder)
+    assert origins["pretrain"].published.id == TOY and origins["tokenizer"].manifest is None
+    assert facts.costs(origins)[-1]["seconds"] == 2.0
     # The next stage reads it by a fingerprint that holds the commit; nothing is downloaded for that, or twice.
     asked = len(hub.server.log)
     todo = run.plan("sft", load(mine, CHAIN), hub.folder / "mine")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.utils import close_session
 
 from pipeline import artifact, runs
 from tests.hub_server import TOKEN, TOY
@@ -156,6 +157,17 @@ def test_a_hub_that_is_down_is_one_message_and_nothing_is_noted(hub, capsys):
     assert hub.push() == 1
     assert "the Hub answered 503 until patience ran out" in capsys.readouterr().err
     assert hub.published() == []
+
+
+def test_a_hub_that_cannot_be_reached_or_moved_on_is_one_message(hub, capsys):
+    hub.server.fail(STEPS["commit"], 412)
+    assert hub.push() == 1
+    assert "somebody else committed to it meanwhile" in capsys.readouterr().err
+    hub.server.server.shutdown()
+    hub.server.server.server_close()
+    close_session()
+    assert hub.push() == 1
+    assert "the Hub cannot be reached (ConnectError) until patience ran out" in capsys.readouterr().err
 
 
 def test_a_byte_that_changed_on_the_way_is_found(hub, capsys):

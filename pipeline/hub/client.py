@@ -117,8 +117,9 @@ def read_marker(api: HfApi, repo: Repo, revision: str) -> dict[str, Any] | None:
         path = download(api, repo, revision, MARKER, Path(folder))
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return found if isinstance(found["files"], dict) and isinstance(found["stage"], str) else None
-        except (ValueError, KeyError, TypeError):
+            whole = all({"sha256", "git"} <= entry.keys() for entry in found["files"].values())
+            return found if whole and isinstance(found["stage"], str) else None
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
 

@@ -8,6 +8,7 @@ driver then calls `run` here in place of the stage's verb.
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -82,7 +83,8 @@ def check(repo: Repo, revision: str, sealed: Any) -> None:
     try:
         good = artifact.fingerprint(sealed["identity"]) == sealed["fingerprint"] and sealed["stage"] in PUSHABLE
         good = good and isinstance(sealed["metrics"], dict) and sealed["identity"]["stage"] == sealed["stage"]
-        names = [entry["file"] for entry in sealed["outputs"] if entry["sha256"]]
+        names = [str(entry["file"]) for entry in sealed["outputs"]]
+        good = good and all(re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]) for entry in sealed["outputs"])
     except (KeyError, TypeError):
         good = False
     if not good:
