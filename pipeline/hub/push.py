@@ -80,20 +80,18 @@ def publish(api: HfApi, repo: Repo, files: list[File], public: bool) -> str:
     head = str(info.sha)
     check_visibility(repo, bool(info.private), public)
     present = hashes(api, repo, head)
+    made = json.loads(bytes(next(file.content for file in files if file.name == MARKER)))
     old: dict[str, Any] = {}
     if not is_empty(present):
-        found = read_marker(api, repo, head)
-        check_ours(repo, head, found, present, files)
-        old = found["files"] if found else {}
-    mine = {file.name: file.entry() for file in files if file.name != MARKER}
-    if old == mine:
+        old = checked(repo, head, read_marker(api, repo, head), present, made)["files"]
+    if old == made["files"]:
         return head
     operations: list[Any] = [
         CommitOperationAdd(path_in_repo=f.name, path_or_fileobj=f.content)
         for f in files
         if old.get(f.name) != f.entry()
     ]
-    operations += [CommitOperationDelete(path_in_repo=name) for name in sorted(old.keys() - mine.keys())]
+    operations += [CommitOperationDelete(path_in_repo=name) for name in sorted(old.keys() - made["files"].keys())]
     commit = api.create_commit(
         repo.id, operations, commit_message="groundup: make push", repo_type=repo.kind, parent_commit=head
     )
@@ -114,8 +112,10 @@ def check_visibility(repo: Repo, private: bool, public: bool) -> None:
         )
 
 
-def check_ours(repo: Repo, sha: str, found: dict[str, Any] | None, present: dict[str, str], files: list[File]) -> None:
-    """Raises UserError where the revision was not made by a push of the same stage of the same run."""
+def checked(
+    repo: Repo, sha: str, found: dict[str, Any] | None, present: dict[str, str], made: dict[str, Any]
+) -> dict[str, Any]:
+    """The marker `found` of a revision. Raises UserError where no push of the stage that `made` names made it."""
     other = "Name another REPO=, or move what is there out of the way."
     if found is None:
         raise UserError(f"{repo.at(sha)}: was not made by `make push`, so it is not overwritten. {other}")
@@ -124,14 +124,12 @@ def check_ours(repo: Repo, sha: str, found: dict[str, Any] | None, present: dict
             f"{repo.at(sha)}: was changed after `make push` made it ({different[0]}), so it is not overwritten. "
             f"{other}"
         )
-    content = next(file.content for file in files if file.name == MARKER)
-    assert isinstance(content, bytes), "the marker is made for the occasion"
-    mine = json.loads(content)
-    if (found.get("run"), found["stage"]) != (mine["run"], mine["stage"]):
+    if (found.get("run"), found["stage"]) != (made["run"], made["stage"]):
         raise UserError(
             f"{repo.at(sha)}: holds the stage {found['stage']} of the run {found.get('run')}, and this is "
-            f"{mine['stage']} of {mine['run']}. {other}"
+            f"{made['stage']} of {made['run']}. {other}"
         )
+    return found
 
 
 def note(folder: Path, fingerprint: str, place: str) -> None:
