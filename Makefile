@@ -20,7 +20,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo evaluate report
-.PHONY: help install demo all rlhf $(STAGES) verify summary chat new gc lint lock test test-real bench-demo
+.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -55,12 +55,12 @@ $(call M,dpo): $(call M,sft) $(call M,preferences)
 $(call M,evaluate): $(call M,collect) $(call M,corpus) $(call M,tokenizer) $(call M,pretrain) $(call M,sft) $(call M,dpo)
 $(call M,report): $(foreach s,$(filter-out report,$(STAGES)),$(call M,$(s)))
 
-define STAGE
+define RULE
 $(1): $(call M,$(1))  ## the stage $(1), and whatever it still needs
 $(call M,$(1)): pipeline/$(1)/recipe.py $(wildcard $(FOLDER)/$(1).yaml) $(wildcard $(FOLDER)/recipe.yaml) | $(READY)
 	@$(PY) -m pipeline.run $(1) --recipe $(RECIPE) --runs $(RUNS) $(if $(ACCEL),--accel $(ACCEL)) $(if $(filter $(1),$(MAKECMDGOALS)),,--if-any)
 endef
-$(foreach s,$(STAGES),$(eval $(call STAGE,$(s))))
+$(foreach s,$(STAGES),$(eval $(call RULE,$(s))))
 
 verify: $(READY)  ## recompute every sha256 and fingerprint of a run
 	@$(PY) -m pipeline.runs verify --recipe $(RECIPE) --runs $(RUNS)
@@ -70,6 +70,12 @@ gc: $(READY)  ## list set-aside folders; YES=1 removes them
 	@$(PY) -m pipeline.runs gc --runs $(RUNS) $(if $(YES),--yes)
 chat: $(READY)  ## talk to the last aligned model of a run; STAGE=sft names another
 	@$(PY) -m pipeline.talk --recipe $(RECIPE) --runs $(RUNS) $(if $(STAGE),--stage $(STAGE))
+push: $(READY)  ## REPO=org/name: publish the last model, or STAGE=corpus, privately; PRIVATE=0 makes it public
+	@$(PY) -m pipeline.hub.push --recipe $(RECIPE) --runs $(RUNS) --repo '$(REPO)' $(if $(STAGE),--stage $(STAGE)) $(if $(PRIVATE),--private '$(PRIVATE)')
+pull: $(READY)  ## REPO=org/name[@revision]: bring a published artifact back into a run
+	@$(PY) -m pipeline.hub.pull --recipe $(RECIPE) --runs $(RUNS) --repo '$(REPO)' $(if $(STAGE),--stage $(STAGE))
+trace: $(READY)  ## DOC=<id>: every artifact of a run that holds a document
+	@$(PY) -m pipeline.trace --recipe $(RECIPE) --runs $(RUNS) --document '$(DOC)'
 new: $(READY)  ## NAME=mine DATA=~/docs: a recipe for your own folder of documents
 	@$(PY) -m pipeline.new --name '$(NAME)' --data '$(DATA)'
 

@@ -2,7 +2,8 @@
 
 Reads `recipe.yaml` (`seed`, `base`) and one `<stage>.yaml` for each stage that the recipe has. Unknown and duplicate
 keys, wrong types and keys that another setting makes ineffective are errors which name file, key, value, what is
-accepted and the nearest valid key. Try: `python -m pipeline.run sft --recipe storyworld --set epochs=two`
+accepted and the nearest valid key. A stage's file may also be one line, `hub: org/name@<commit>`: then its artifact is
+taken from the Hub. Try: `python -m pipeline.run sft --recipe storyworld --set epochs=two`
 """
 
 import difflib
@@ -13,11 +14,13 @@ import typing
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from pipeline.hub.layout import PUSHABLE
+from pipeline.licences import LICENCES
 from pipeline.stage import Section, Stage, StageRecipe, UserError
 
 # The recipes that come with the source tree; a wheel has none, there --recipe takes a path.
@@ -25,10 +28,30 @@ RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 
 class RunRecipe(Section):
-    """The keys of recipe.yaml. seed: of every stage. base: the recipe whose run gives the stages that have no file."""
+    """The keys of recipe.yaml.
+
+    seed: of every stage. base: the recipe whose run gives the stages that have no file. licence: under which
+    `make push` publishes models, in the Hub's words (apache-2.0); null: the card says that none is stated.
+    """
 
     seed: int = 0
     base: str | None = None
+    licence: str | None = None
+
+    @field_validator("licence")
+    @classmethod
+    def known(cls, value: str | None) -> str | None:
+        if value is not None and value not in LICENCES:
+            close = difflib.get_close_matches(value.lower(), LICENCES, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise ValueError(f"the Hub lists no such licence.{hint} Write `other` for one of your own.")
+        return value
+
+
+class HubSource(StageRecipe):
+    """A stage whose artifact is taken from the Hub, where `make push` put it. hub: `org/name@` and the commit."""
+
+    hub: Annotated[str, Field(pattern=r"^(datasets/)?[\w-][\w.-]*/[\w-][\w.-]*@[0-9a-f]{40}$")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +62,7 @@ class Recipe:
     folder: Path
     seed: int
     base: "Recipe | None"
+    licence: str | None = None
     own: Mapping[str, StageRecipe] = field(default_factory=dict)
 
     def owner(self, stage: str) -> "Recipe | None":
@@ -161,15 +185,29 @@ def load(recipe: str, chain: tuple[Stage, ...], above: tuple[Path, ...] = ()) ->
             close = difflib.get_close_matches(path.name, [p.name for p in known], n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise UserError(f"{path}: no stage has this name.{hint} Accepted: {', '.join(p.name for p in known)}.")
-    own = {
-        stage.name: validate(stage.recipe, load_yaml(files[stage.name]), str(files[stage.name]))
-        for stage in chain
-        if files[stage.name].exists()
-    }
+    own = {stage.name: load_stage(stage, files[stage.name]) for stage in chain if files[stage.name].exists()}
     if not own:
         raise UserError(f"{folder}: holds no stage's file, such as collect.yaml. Copy one from recipes/storyworld.")
     base = load(run.base, chain, (*above, folder)) if run.base else None
-    return Recipe(name=folder.name, folder=folder, seed=run.seed, base=base, own=own)
+    licence = run.licence or (base.licence if base else None)
+    return Recipe(name=folder.name, folder=folder, seed=run.seed, base=base, licence=licence, own=own)
+
+
+def load_stage(stage: Stage, path: Path) -> StageRecipe:
+    """The keys of a stage's file: its own, or `hub:` alone."""
+    data = load_yaml(path)
+    if "hub" in data and stage.name not in PUSHABLE:
+        raise UserError(
+            f"{path}: hub = {data['hub']!r}: `make push` publishes no {stage.name}. It does {', '.join(PUSHABLE)}."
+        )
+    return validate(HubSource if "hub" in data else stage.recipe, data, str(path))
+
+
+def sourced(stage: Stage, recipe: StageRecipe) -> Stage:
+    """The stage as this recipe wants it: as declared, or as one that reads nothing but the Hub."""
+    if not isinstance(recipe, HubSource):
+        return stage
+    return Stage(name=stage.name, version=1, recipe=HubSource, verb="pipeline.hub.pull:run")
 
 
 def override(recipe: StageRecipe, settings: list[str], stage: str) -> StageRecipe:

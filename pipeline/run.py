@@ -19,7 +19,7 @@ from pipeline import artifact
 from pipeline.chain import BY_NAME, CHAIN
 from pipeline.launch import Outcome, launch
 from pipeline.machine import describe, provenance
-from pipeline.recipe import Recipe, load, override
+from pipeline.recipe import Recipe, load, override, sourced
 from pipeline.stage import Stage, StageRecipe, UserError, resolve
 
 MINIMUM_FREE = 100 * 2**20  # bytes
@@ -88,7 +88,8 @@ def plan(
     assert owner is not None, f"{name} is left out of {run.name}"
     if (owner.name, name) in known:
         return known[owner.name, name]
-    stage, recipe = BY_NAME[name], changed or owner.own[name]
+    recipe = changed or owner.own[name]
+    stage = sourced(BY_NAME[name], recipe)
     sources = stage_inputs(stage, owner)
     prints = {key: plan(source, of, runs, known=known).fingerprint for key, (of, source) in sources.items()}
     outside = resolve(stage.outside)(recipe) if stage.outside else None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.artifact import CLAIM, write_json
 from pipeline.chain import BY_NAME
-from pipeline.recipe import validate
+from pipeline.recipe import HubSource, sourced, validate
 from pipeline.stage import Job, UserError, resolve
 
 # Failures of the machine that no traceback explains better than their own words.
@@ -47,10 +47,13 @@ def checked(stage: str, metrics: dict[str, float]) -> dict[str, float]:
 def work(folder: Path) -> None:
     """Runs the claimed job in this process."""
     claim = json.loads((folder / CLAIM).read_text(encoding="utf-8"))
-    stage = BY_NAME[claim["stage"]]
+    declared = BY_NAME[claim["stage"]]
+    kind = HubSource if "hub" in claim["recipe"] else declared.recipe
+    recipe = validate(kind, claim["recipe"], str(folder / CLAIM))
+    stage = sourced(declared, recipe)
     job = Job(
         stage=stage.name,
-        recipe=validate(stage.recipe, claim["recipe"], str(folder / CLAIM)),
+        recipe=recipe,
         out=folder,
         inputs={name: Path(path) for name, path in claim["inputs"].items()},
         seed=claim["seed"],

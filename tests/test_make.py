@@ -57,3 +57,29 @@ def test_documents_name_only_targets_and_paths_that_exist(document):
         assert (ROOT / path).exists(), f"{document.name} names {path}"
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+def said(*words: str) -> str:
+    """The last command that make would run."""
+    done = subprocess.run(
+        ["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    return done.stdout.strip().splitlines()[-1].split("/python ")[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("chat", "STAGE=sft"), "-m pipeline.talk --recipe storyworld --runs runs --stage sft"),
+        (("chat",), "-m pipeline.talk --recipe storyworld --runs runs"),
+        (("push", "REPO=org/a"), "-m pipeline.hub.push --recipe storyworld --runs runs --repo 'org/a'"),
+        (
+            ("push", "REPO=org/a", "STAGE=corpus", "PRIVATE=0", "RUNS=there"),
+            "-m pipeline.hub.push --recipe storyworld --runs there --repo 'org/a' --stage corpus --private '0'",
+        ),
+        (("pull", "REPO=org/a@main"), "-m pipeline.hub.pull --recipe storyworld --runs runs --repo 'org/a@main'"),
+        (("trace", "DOC=a b"), "-m pipeline.trace --recipe storyworld --runs runs --document 'a b'"),
+    ],
+)
+def test_what_is_said_to_make_reaches_the_command(words, command):
+    assert said(*words).strip() == command

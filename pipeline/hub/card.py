@@ -1,0 +1,199 @@
+"""The model card and the data card: front matter that the Hub reads, and prose filled from the manifests.
+
+`model_card` and `data_card` return Markdown; the templates beside this file hold the words. Equal manifests give equal
+cards, so that a push which is repeated changes nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipeline.chain import MODEL_STAGES
+from pipeline.evaluate.results import METRICS, shown
+from pipeline.hub import facts
+from pipeline.hub.facts import Origin
+from pipeline.licences import LICENCES
+
+WHAT = {
+    "pretrain": "a base model, which goes on with a text",
+    "sft": "a chat model, fine-tuned on conversations",
+    "dpo": "a chat model, aligned to preferences with DPO",
+    "ppo": "a chat model, aligned to a reward model with PPO",
+    "reward": "a reward model, which scores answers",
+    "corpus": "a cleaned text corpus",
+    "preferences": "pairs of answers, the better one chosen",
+}
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+         (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
+         (10_000_000_000, "1B<n<10B"), (100_000_000_000, "10B<n<100B"), (1_000_000_000_000, "100B<n<1T"))  # fmt: skip
+# What the snippet does where the run evaluated nothing.
+SETTINGS = {"prompts": 0, "max_new_tokens": 100, "temperature": 0.7}
+HELDOUT = ("bits_per_byte", "perplexity")  # measured on the corpus's held-out split, all else on prompts
+
+
+def model_card(
+    repo_id: str, origins: Mapping[str, Origin], evaluate: Origin | None, licence: str | None, has_report: bool
+) -> str:
+    """README.md of a model. `origins` ends with the model's own stage."""
+    own = list(origins.values())[-1]
+    results = evaluate.json("results.json") if evaluate else None
+    rows = [row for row in results["rows"] if row["stage"] == own.stage] if results else []
+    differences = [row for row in results["differences"] if row["stage"] == own.stage] if results else []
+    base = base_model(origins)
+    name = repo_id.rpartition("/")[2]
+    data = ModelCardData(
+        language=facts.languages(origins) or None,
+        license=licence,
+        library_name="transformers",
+        pipeline_tag="text-classification" if own.stage == "reward" else "text-generation",
+        tags=["groundup", own.stage],
+        datasets=[r.id for s in ("corpus", "preferences") if s in origins and (r := origins[s].published)] or None,
+        base_model=base,
+        model_name=name if rows else None,
+        eval_results=[eval_result(row, own) for row in rows] or None,
+    )
+    config = own.json("model/config.json") or {}
+    return fill(
+        "model_card.md.jinja",
+        data.to_yaml(),
+        common(repo_id, origins, has_report)
+        | {
+            "licence": licence,
+            "base": base,
+            "chats": own.stage in MODEL_STAGES[1:],
+            "parameters": facts.parameters(own.folder / "model"),
+            "config": config,
+            "adapter": (own.folder / "adapter" / "adapter_config.json").is_file(),
+            "certificates": facts.certificates(origins),
+            "corpus": origins["corpus"].manifest if "corpus" in origins else None,
+            "prompt": results["samples"][0]["prompt"] if results and results["samples"] else "Hello!",
+            "rows": rows,
+            "differences": differences,
+            "settings": SETTINGS | (results["settings"] if results else {}),
+            "uncertified": [c for c in results["certificates"] if c["status"] != "certified"] if results else [],
+        },
+    )
+
+
+def data_card(repo_id: str, origins: Mapping[str, Origin]) -> str:
+    """README.md of a corpus or of a preference set, the last of `origins`."""
+    own = list(origins.values())[-1]
+    assert own.manifest is not None, "the artifact that is pushed is here"
+    sources = facts.sources(origins)
+    ending = "/*.parquet" if own.stage == "corpus" else ".jsonl"
+    metrics = own.manifest["metrics"]
+    number = int(sum(metrics.get(key, 0) for key in ("documents_kept", "pairs_train", "pairs_heldout")))
+    licences = sorted({row["licence"] for row in sources}) if own.stage == "corpus" else []
+    unlisted = [text for text in licences if hub_licence(text) == "other"]
+    data = DatasetCardData(
+        language=facts.languages(origins) or None,
+        license=sorted({hub_licence(text) for text in licences}) or None,
+        license_name="-and-".join(re.sub(r"[^a-z0-9.]+", "-", text.lower()) for text in unlisted) or None,
+        pretty_name=repo_id.rpartition("/")[2],
+        size_categories=size_category(number) if number else None,
+        task_categories=["text-generation"],
+        tags=["groundup", own.stage],
+        source_datasets=["original"],
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": split + ending} for split in ("train", "heldout")],
+            }
+        ],
+    )
+    return fill(
+        "data_card.md.jinja",
+        data.to_yaml(),
+        common(repo_id, origins, has_report=False)
+        | {
+            "certificates": facts.certificates(origins),
+            "metrics": metrics,
+            "number": number,
+            "funnel": own.json("funnel.json") or [],
+        },
+    )
+
+
+def common(repo_id: str, origins: Mapping[str, Origin], has_report: bool) -> dict[str, Any]:
+    """What both cards name."""
+    own = list(origins.values())[-1]
+    assert own.manifest is not None, "the artifact that is pushed is here"
+    return {
+        "repo_id": repo_id,
+        "name": repo_id.rpartition("/")[2],
+        "stage": own.stage,
+        "what": WHAT[own.stage],
+        "run": own.manifest["run"],
+        "own": own.manifest,
+        "origins": origins,
+        "recipes": facts.recipes(origins),
+        "sources": facts.sources(origins),
+        "languages": facts.languages(origins),
+        "costs": facts.costs(origins),
+        "has_report": has_report,
+    }
+
+
+def base_model(origins: Mapping[str, Origin]) -> str | None:
+    """The Hub id of the model that this one was trained from, where it has one."""
+    *before, own = origins.values()
+    named = (own.manifest or {}).get("recipe", {}).get("model")
+    if own.stage == "sft" and named:
+        return named["id"]
+    models = [one for one in before if one.stage in MODEL_STAGES]
+    repo = models[-1].published if models else None
+    return repo.id if repo else None
+
+
+def eval_result(row: Mapping[str, Any], own: Origin) -> EvalResult:
+    """One figure of the evaluation as the Hub's model-index has it; the interval is among the metric's arguments."""
+    assert own.manifest is not None, "the artifact that is pushed is here"
+    what = "heldout text" if row["metric"] in HELDOUT else "evaluation prompts"
+    return EvalResult(
+        task_type="text-generation",
+        dataset_type=f"{own.manifest['run']}-{what.replace(' ', '-')}",
+        dataset_name=f"{own.manifest['run']}: {what}",
+        dataset_split="heldout" if row["metric"] in HELDOUT else "evaluate",
+        metric_type=row["metric"],
+        metric_name=METRICS.get(row["metric"], row["metric"].replace("_", " ")),
+        metric_value=round(row["value"], 6),
+        metric_args={
+            "confidence": 0.95, "low": round(row["low"], 6), "high": round(row["high"], 6), "n": row["n"],
+        },
+    )  # fmt: skip
+
+
+def hub_licence(text: str) -> str:
+    """The Hub's identifier of a licence in a corpus: of `CC0-1.0` cc0-1.0, of one that it does not list `other`."""
+    return text.lower() if text.lower() in LICENCES else "other"
+
+
+def size_category(number: int) -> str:
+    """The Hub's word for so many rows."""
+    return next((words for below, words in SIZES if number < below), "n>1T")
+
+
+def fill(template: str, front: str, values: Mapping[str, Any]) -> str:
+    """The card. What a template names and does not get is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "cell": lambda value: str(value).replace("|", "\\|").replace("\n", " "),
+        "count": lambda value: f"{int(value):,}",
+        "figure": shown,
+        "percent": lambda value: f"{100 * value:.1f} %",
+        "quoted": lambda text: repr(text).replace("`", "\\x60"),  # no backtick can end the code block
+        "words": lambda name: METRICS.get(name, name.replace("_", " ")),
+        "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).strip(),
+    }
+    return f"---\n{front}\n---\n\n" + environment.get_template(template).render(values)

@@ -1,0 +1,173 @@
+"""The cards: filled from the manifests, accepted by the Hub's rules, and their snippets run."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import DatasetCard, ModelCard, ModelCardData
+
+from pipeline import artifact
+from pipeline.hub import facts
+from pipeline.hub.card import hub_licence, size_category
+from pipeline.hub.layout import PUSHABLE, Repo, kind_of
+from pipeline.hub.push import revision, verified
+from pipeline.licences import LICENCES as OURS
+from tests.hub_card_rules import LICENCES, card_mistakes
+from tests.hub_server import TOY
+from tests.toy_run import seal
+
+pytest_plugins = ["tests.toy_hub"]
+
+
+def card(hub, stage: str, licence: str | None = "apache-2.0") -> str:
+    folder = hub.run / stage
+    repo = replace(Repo.parse(TOY), kind=kind_of(stage))
+    files = {file.name: file.content for file in revision(folder, verified(folder), hub.run, repo, licence)}
+    return files["README.md"].decode()
+
+
+@pytest.mark.parametrize("stage", PUSHABLE)
+def test_a_card_passes_the_hubs_rules(hub, stage):
+    kind = {"model": ModelCard, "dataset": DatasetCard}[kind_of(stage)]
+    kind(card(hub, stage)).validate()
+    assert hub.server.count("POST /api/validate-yaml") == 1
+
+
+@pytest.mark.parametrize(
+    ("front", "words"),
+    [
+        ("license: my-own", '"license" must be one of'),
+        ("license: other", 'needs a "license_name"'),
+        ("language: english", "no ISO 639 code"),
+        ("base_model: a b", "is no repository"),
+        ("model-index:\n- results: []", '.name" is required'),
+        ("model-index:\n- {name: x, results: [{task: {type: y}}]}", 'dataset.type" is required'),
+        ("pipeline_tag: talk", "is unknown"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_the_rules_refuse_what_the_hub_refuses(front, words):
+    mistakes = card_mistakes(f"---\n{front}\n---\n", "model")
+    assert any(words in mistake for mistake in mistakes)
+
+
+def test_a_card_that_breaks_a_rule_is_refused_by_the_client(hub):
+    with pytest.raises(ValueError, match="must be one of"):
+        ModelCard("---\nlicense: my-own\n---\n").validate()
+
+
+def test_a_model_card_says_what_the_manifests_say(hub):
+    text = card(hub, "dpo")
+    data = ModelCard(text).data
+    assert isinstance(data, ModelCardData)
+    assert (data.license, data.language, data.pipeline_tag) == ("apache-2.0", ["en"], "text-generation")
+    (gold,) = [result for result in data.eval_results if result.metric_type == "gold"]
+    assert (gold.metric_value, gold.metric_args["low"], gold.metric_args["n"]) == (0.75, 0.7, 40)
+    assert {result.dataset_split for result in data.eval_results} == {"evaluate", "heldout"}
+    for stage in ("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "dpo"):
+        assert f"| {stage} | `{artifact.manifest(hub.run / stage)['fingerprint']}` | 0 | {'a' * 40} |" in text
+        assert f"| {stage} | 2 | 3 | Linux" in text
+    assert "| feed | CC0-1.0 | 1 |" in text and "| books | My own terms | 1 |" in text
+    assert "| toy | 2 | 8 | 0 |" in text
+    assert "| gold judge's mean score | 0.750 [0.700, 0.800] | 40 |" in text
+    assert "[report/index.html](report/index.html)" in text
+    assert "Energy and money were not measured" in text
+    numbers = re.findall(r"of ([\d,]+) parameters", text)
+    assert int(numbers[0].replace(",", "")) > 10_000
+    assert str(hub.folder) not in text and str(Path.home()) not in text
+
+
+def test_what_is_not_known_is_said_to_be_unknown(hub):
+    for stage in ("evaluate", "report", "corpus"):
+        (hub.run / stage).rename(hub.folder / stage)
+    text = card(hub, "sft", licence=None)
+    assert "This run did not evaluate the model" in text
+    assert "its sources and licences are not known here" in text
+    assert "| corpus | not known | not known | made elsewhere |" in text
+    assert "the recipe states none (`licence:` in recipe.yaml)" in text
+    assert "license" not in ModelCard(text).data.to_dict()
+    assert "report/index.html" not in text
+    assert card_mistakes(text, "model") == []
+
+
+def test_a_card_names_what_it_was_made_from_where_that_is_published(hub):
+    hub.push("--stage", "corpus", repo="org/toy-text")
+    hub.push("--stage", "sft", repo="org/toy-chat")
+    data = ModelCard(card(hub, "dpo")).data
+    assert (data.base_model, data.datasets) == ("org/toy-chat", ["org/toy-text"])
+
+
+def test_a_data_card_has_the_licences_of_its_sources(hub):
+    data = DatasetCard(card(hub, "corpus")).data
+    assert data.license == ["cc0-1.0", "other"]
+    assert data.license_name == "my-own-terms"
+    assert data.size_categories == "n<1K"
+    assert data.configs[0]["data_files"][0] == {"split": "train", "path": "train/*.parquet"}
+
+
+def test_licences_and_sizes_are_the_hubs_words():
+    assert LICENCES <= OURS
+    assert [hub_licence(x) for x in ("CC0-1.0", "MIT", "Mine")] == ["cc0-1.0", "mit", "other"]
+    assert [size_category(n) for n in (999, 1000, 5_000_000, 10**13)] == ["n<1K", "1K<n<10K", "1M<n<10M", "n>1T"]
+
+
+def test_a_folder_of_the_users_machine_is_not_published(hub):
+    origins = facts.lineage(hub.run / "corpus")
+    files = {"files": {"folder": "/home/somebody/letters", "licence": "mine"}}
+    origins["collect"] = replace(origins["collect"], manifest={**origins["collect"].manifest, "recipe": files})
+    assert facts.recipes(origins)["collect"] == {"files": {"folder": "letters", "licence": "mine"}}
+
+
+def snippet(text: str) -> str:
+    """The Python of a card."""
+    (found,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    return found
+
+
+def printed(hub, code: str) -> str:
+    """What the code prints in a process of its own that finds this Hub."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **hub.environment()},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+        cwd=hub.folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_snippets_of_model_cards_run(hub):
+    """All in one process, since transformers takes seconds to import."""
+    code = []
+    for stage in ("pretrain", "dpo", "reward"):
+        assert hub.push("--stage", stage, repo=f"org/toy-{stage}") == 0
+        code.append(snippet(hub.file("README.md", repo=f"org/toy-{stage}").decode()) + f"print('end of {stage}')\n")
+    said = printed(hub, "".join(code))
+    assert re.search(r"end of dpo\n-?\d+\.\d+\nend of reward", said), said
+
+
+def test_the_snippet_of_a_data_card_runs(hub):
+    assert hub.push("--stage", "corpus", repo="org/toy-text") == 0
+    said = printed(hub, snippet(hub.file("README.md", "datasets", "org/toy-text").decode()))
+    assert "an owl found the lake" in said
+
+
+def test_prompts_from_a_run_cannot_break_out_of_the_snippet(hub):
+    results = hub.run / "evaluate" / "results.json"
+    found = json.loads(results.read_text())
+    found["samples"][0]["prompt"] = '"]; import os; os.abort() #\n```\n'
+    results.write_text(json.dumps(found))
+    inputs = {name: hub.run / name for name in ("collect", "corpus", "tokenizer", "pretrain", "sft", "dpo")}
+    seal(hub.run / "evaluate", inputs, {"dpo_gold": 0.75})
+    (hub.run / "report").rename(hub.folder / "report")
+    code = snippet(card(hub, "dpo"))
+    compile(code, "snippet", "exec")
+    assert len(re.findall(r"^import|^from", code, re.M)) == 1
