@@ -88,8 +88,12 @@ def measure(
     model: torch.nn.Module, tokenizer: Any, heldout: Sequence[EncodedPair], gold_file: Path, job: Job
 ) -> dict[str, float]:
     """The held-out figures; writes margins.json."""
-    sequences = [pair.prompt_ids + ids for pair in heldout for ids in (pair.chosen_ids, pair.rejected_ids)]
-    rewards = score(model, sequences, tokenizer.pad_token_id)
+    sides = [pair.prompt_ids + ids for pair in heldout for ids in (pair.chosen_ids, pair.rejected_ids)]
+    numbers: dict[tuple[int, ...], int] = {}  # an answer that stands in several pairs is scored once
+    places = [numbers.setdefault(tuple(ids), len(numbers)) for ids in sides]
+    sequences = [list(ids) for ids in numbers]
+    scores = score(model, sequences, tokenizer.pad_token_id)
+    rewards = [scores[place] for place in places]
     labelled = [scored(pair, rewards[2 * i], rewards[2 * i + 1]) for i, pair in enumerate(heldout)]
     figures = {"accuracy": accuracies(labelled, job.seed)["reward"]}
     judged, order = labelled, "label"
