@@ -142,7 +142,7 @@ class PPOTrainer:
         started = time.monotonic()
         rollout = self.rollout(standing.step)
         everyone = self.accelerator.gather(torch.from_numpy(rollout.scores).to(self.accelerator.device)).cpu().numpy()
-        check_finite(rollout.scores, rollout.prompts, standing.step)
+        check_finite(everyone, self._dealt(standing.step), standing.step)
         standing.rewards.update(everyone)
         standing.rewards.check_varies(standing.step + 1, standing.step + 1 == args.num_steps)
         earned = shaped(rollout.scores, rollout.ended, standing.rewards, args)
@@ -178,8 +178,7 @@ class PPOTrainer:
         """This process's episodes of a step, drawn from the policy as it is."""
         args, process = self.args, self.accelerator.process_index
         local = args.batch_size // self.accelerator.num_processes
-        indices = dealt(len(self.prompts), args.batch_size, step, args.seed)[process * local : (process + 1) * local]
-        prompts = [self.prompts[index] for index in indices]
+        prompts = self._dealt(step)[process * local : (process + 1) * local]
         began = time.monotonic()
         seed = step_seed(args.seed, "answers", step, process)
         with self._whole_weights(), self.accelerator.autocast():
@@ -190,6 +189,10 @@ class PPOTrainer:
         )
         rollout.seconds = {"generation": drawn, **rollout.seconds}
         return rollout
+
+    def _dealt(self, step: int) -> list[Prompt]:
+        """The prompts of a step, over all processes."""
+        return [self.prompts[i] for i in dealt(len(self.prompts), self.args.batch_size, step, self.args.seed)]
 
     def _means(self, rollout: Rollout, earned: np.ndarray, kl: Tensor) -> dict[str, float]:
         """What the log says about the episodes, over all processes. kl: nats an answer; entropy: nats a token."""
