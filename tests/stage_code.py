@@ -23,11 +23,11 @@ SHARED = {
     "corpus": ["intervals.py"],
     "tokenizer": ["store.py", "chat_template.jinja"],
     "pretrain": ["store.py", "training_state.py"],
-    "sft": ["chat.py", "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],
+    "sft": ["chat.py", "trainers.py", "checkpoint.py", "intervals.py", "generate.py", "adapter.py", "lora.py"],
     "preferences": ["chat.py", "generate.py", "world"],
     "reward": ["chat.py", "trainers.py", "intervals.py"],
     "dpo": ["chat.py", "trainers.py"],
-    "ppo": ["chat.py", "generate.py", "training_state.py"],
+    "ppo": ["chat.py", "generate.py", "training_state.py", "adapter.py", "lora.py"],
     "evaluate": ["chat.py", "generate.py", "store.py", "intervals.py", "world"],
     "report": [],
 }

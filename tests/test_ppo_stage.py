@@ -44,6 +44,20 @@ def test_it_writes_a_model_that_transformers_loads_its_log_and_samples(inputs, t
     assert len((job.out / "samples.jsonl").read_text().splitlines()) == 8
 
 
+def test_an_adapter_is_merged_and_kept_beside_the_model(inputs, tmp_path):
+    job = make_job(tmp_path, inputs, lora={"r": 4}, trainer={**SMALL, "learning_rate": 1e-2})
+    metrics = run(job)
+    assert metrics["kl"] > 0
+    assert metrics["merge_logit_difference"] < 1e-3
+    assert (job.out / "adapter" / "adapter_config.json").is_file()
+    merged, before = (
+        AutoModelForCausalLM.from_pretrained(place) for place in (job.out / "model", inputs["sft"] / "model")
+    )
+    names = [name for name, one in merged.named_parameters() if not one.equal(before.get_parameter(name))]
+    assert any("q_proj" in name for name in names)
+    assert not [name for name in names if "norm" in name]
+
+
 def test_what_it_cannot_do_without_is_named(inputs, tmp_path):
     with pytest.raises(UserError, match=r"needs the artifact of 'reward', and the recipe 'toy' has no reward.yaml"):
         run(make_job(tmp_path / "a", {name: inputs[name] for name in ("collect", "sft")}))

@@ -204,6 +204,9 @@ def test_a_checkpoint_of_another_run_is_refused(models, tmp_path):
     make(models, tmp_path, word_share).train()
     with pytest.raises(UserError, match=r"checkpoint of another run \(kl_coef: 0.05 -> 0.1\)"):
         make(models, tmp_path, word_share, kl_coef=0.1).train(resume_from_checkpoint=True)
+    other = save_toy_model(tmp_path / "other", seed=1)
+    with pytest.raises(UserError, match=r"checkpoint of another run \(start: \w+ -> \w+\)"):
+        make((other, None), tmp_path, word_share).train(resume_from_checkpoint=True)
     with pytest.raises(UserError, match="holds checkpoints of an earlier run"):
         make(models, tmp_path, word_share).train()
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from pipeline.lora import Lora
 from pipeline.ppo.config import PPOConfig
 from pipeline.stage import Stage, StageRecipe
 
@@ -17,11 +18,13 @@ class Recipe(StageRecipe):
 
     value: the critic: "head", a number read off the policy's last hidden state, or "reward", a model of its own that
         starts as the reward model.
+    lora: a low-rank adapter in place of the full weights; the reference is then the model without it.
     max_prompts: at most so many of the collected prompts, drawn at random; null takes all.
     trainer: keys of PPOConfig (pipeline/ppo/config.py).
     """
 
     value: Literal["head", "reward"] = "head"
+    lora: Lora | None = None
     max_prompts: int | None = Field(default=None, ge=1)
     trainer: PPOConfig = Field(default_factory=PPOConfig)
 

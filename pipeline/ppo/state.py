@@ -4,6 +4,7 @@ Prompts, sampling and mini-batches of a step are functions of (seed, step), so t
 resumed run to end with the weights of an uninterrupted one.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 
 from pipeline.ppo.rewards import Moments
 from pipeline.training_state import check_identity, read_tensors, write_tensors
+
+NUM_HASHED = 1024
 
 
 @dataclass(kw_only=True)
@@ -28,6 +31,15 @@ class Standing:
     seconds: float = 0.0
     rewards: Moments = field(default_factory=Moments)
     skipped: list[int] = field(default_factory=list)  # the steps that had an update whose gradient was not finite
+
+
+def start(model: torch.nn.Module) -> str:
+    """16 hex digits that name the weights a run starts from: of each parameter its name, shape and first numbers."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        few = parameter.detach().flatten()[:NUM_HASHED].float().cpu().numpy().tobytes()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode() + few)
+    return digest.hexdigest()[:16]
 
 
 def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -2,7 +2,8 @@
 
 Reads  collect/prompts/rl.jsonl, sft/model (start and reference), reward/model (and where the recipe says so, the
        critic's start).
-Writes model/ (weights and tokenizer), log.jsonl (an object a step), samples.jsonl (some answers of each step).
+Writes model/ (weights and tokenizer), log.jsonl (an object a step), samples.jsonl (some answers of each step), and
+       with LoRA adapter/.
 """
 
 import dataclasses
@@ -10,13 +11,17 @@ import json
 import logging
 import random
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from pipeline.adapter import lora_config, merge
 from pipeline.chat import render_prompt, stop_ids
+from pipeline.generate import window
 from pipeline.ppo.recipe import Recipe
 from pipeline.ppo.trainer import PPOTrainer
 from pipeline.stage import Job, UserError
@@ -30,11 +35,14 @@ def run(job: Job) -> dict[str, float]:
     """Trains the model; returns what the reward, the KL and the answers' length were at first and at last."""
     recipe: Recipe = job.recipe
     started = time.monotonic()
-    model, reward_model = job.needs("sft") / "model", job.needs("reward") / "model"
+    source, reward_model = job.needs("sft") / "model", job.needs("reward") / "model"
     path = job.needs("collect") / "prompts" / "rl.jsonl"
     args = dataclasses.replace(recipe.trainer, output_dir=str(job.resume), seed=job.seed)
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    room = AutoConfig.from_pretrained(model).max_position_embeddings - args.max_completion_length
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    room = (window(model) or sys.maxsize) - args.max_completion_length
     rows = read_prompts(path)
     fitting = [row for row in rows if len(render_prompt(tokenizer, row["prompt"])) <= room]
     if not fitting:
@@ -51,10 +59,18 @@ def run(job: Job) -> dict[str, float]:
         train_dataset=fitting,
         processing_class=tokenizer,
         value_model=reward_model if recipe.value == "reward" else None,
+        peft_config=None if recipe.lora is None else lora_config(recipe.lora, model, tokenizer),
     )
     standing = trainer.train(resume_from_checkpoint=True)
+    metrics: dict[str, float] = {}
     if trainer.accelerator.is_main_process:
-        save(trainer, tokenizer, job.out / "model")
+        policy = trainer.model.policy
+        if recipe.lora is not None:
+            prompts = [prompt.ids for prompt in trainer.prompts]
+            policy, metrics["merge_logit_difference"] = merge(
+                policy, prompts, job.out / "adapter", recipe.lora.merge_tolerance
+            )
+        save(policy, tokenizer, job.out / "model")
         for name in ("log.jsonl", "samples.jsonl"):
             shutil.copyfile(job.resume / name, job.out / name)
     trainer.accelerator.wait_for_everyone()
@@ -69,6 +85,7 @@ def run(job: Job) -> dict[str, float]:
         "episodes_per_second": standing.step * args.batch_size / standing.seconds,
         "training_seconds": standing.seconds,
         "seconds": time.monotonic() - started,
+        **metrics,
     }
 
 
@@ -85,13 +102,13 @@ def read_prompts(path: Path) -> list[dict[str, Any]]:
     return [{"prompt": row["prompt"]} for row in rows]
 
 
-def save(trainer: PPOTrainer, tokenizer: Any, folder: Path) -> None:
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Writes what AutoModelForCausalLM and AutoTokenizer load, with the tokens that end an answer."""
-    model = trainer.model.policy
     model.generation_config = GenerationConfig(
         eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
     )
-    trainer.save_model(folder)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def compared(log: list[dict[str, float]]) -> dict[str, float]:

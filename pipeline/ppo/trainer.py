@@ -38,7 +38,7 @@ from pipeline.ppo.config import PPOConfig
 from pipeline.ppo.data import Prompt, check_room, dealt, encode_prompts, fingerprint, step_seed
 from pipeline.ppo.learner import Learner
 from pipeline.ppo.load import load_classifier, load_policy, load_reference
-from pipeline.ppo.model import ActorCritic, Batch, bare
+from pipeline.ppo.model import ActorCritic, Batch
 from pipeline.ppo.rewards import RewardFunction, RewardModel, adapted, check_finite, check_reward_model, shaped
 from pipeline.ppo.rollout import Rollout, answer_log_probs, collect, draw
 from pipeline.progress import Progress
@@ -80,8 +80,9 @@ class PPOTrainer:
         self.accelerator = accelerate()
         torch.manual_seed(args.seed)  # for a new adapter's weights
         policy = load_policy(model, peft_config)
-        self.origin = str(policy.config._name_or_path)
-        self.processing_class = processing_class or AutoTokenizer.from_pretrained(self.origin, trust_remote_code=False)
+        self.processing_class = processing_class or AutoTokenizer.from_pretrained(
+            policy.config._name_or_path, trust_remote_code=False
+        )
         self.prompts = encode_prompts(self.processing_class, train_dataset)
         check_room(self.prompts, window(policy), args.max_completion_length)
         needed = max(len(prompt.ids) for prompt in self.prompts) + args.max_completion_length
@@ -92,10 +93,11 @@ class PPOTrainer:
             value_model, its_tokenizer = load_classifier(value_model, "value_model")
             check_reward_model(value_model, its_tokenizer, self.processing_class, needed)
         actor_critic = ActorCritic(policy, value_model).eval()
+        started_from = state.start(actor_critic)
         self.learner = Learner(args, actor_critic, self.accelerator, self.processing_class.pad_token_id or 0)
         self.model = self.learner.model
         identity = {
-            "model": self.origin,
+            "start": started_from,
             "prompts": fingerprint(self.prompts),
             "processes": self.accelerator.num_processes,
             **{key: value for key, value in asdict(args).items() if key not in ("output_dir", "save_steps")},
@@ -289,11 +291,6 @@ class PPOTrainer:
             self.model.policy.save_pretrained(folder)
             self.processing_class.save_pretrained(folder)
         self.accelerator.wait_for_everyone()
-
-    def merged(self) -> Any:
-        """The policy without its adapter, merged into the weights; where it has none, as it is."""
-        policy = self.model.policy
-        return policy.merge_and_unload(safe_merge=True) if bare(policy) is not policy else policy
 
 
 def accelerate() -> Accelerator:
