@@ -19,7 +19,7 @@ READY := $(VENV)/.ready
 export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
-STAGES := collect corpus tokenizer pretrain sft preferences reward dpo evaluate report
+STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
 .PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo
 
 help:  ## this list
@@ -41,7 +41,7 @@ demo:  ## the whole chain on the embedded story world, then a table and the repo
 	@$(PY) -m pipeline.runs summary --recipe storyworld --runs $(RUNS)
 
 all: report  ## every stage that RECIPE has
-rlhf: preferences reward dpo  ## preferences, reward model, alignment
+rlhf: preferences reward dpo ppo  ## preferences, reward model, alignment by DPO and PPO
 
 # The DAG. What a stage reads stands here and in pipeline/<stage>/recipe.py; a test compares the two.
 M = $(R)/$(1)/manifest.json
@@ -52,7 +52,8 @@ $(call M,sft): $(call M,collect) $(call M,pretrain)
 $(call M,preferences): $(call M,collect) $(call M,sft)
 $(call M,reward): $(call M,sft) $(call M,preferences)
 $(call M,dpo): $(call M,sft) $(call M,preferences)
-$(call M,evaluate): $(call M,collect) $(call M,corpus) $(call M,tokenizer) $(call M,pretrain) $(call M,sft) $(call M,dpo)
+$(call M,ppo): $(call M,collect) $(call M,sft) $(call M,reward)
+$(call M,evaluate): $(call M,collect) $(call M,corpus) $(call M,tokenizer) $(call M,pretrain) $(call M,sft) $(call M,dpo) $(call M,ppo)
 $(call M,report): $(foreach s,$(filter-out report,$(STAGES)),$(call M,$(s)))
 
 define RULE

@@ -111,17 +111,17 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def accepted(model: type[BaseModel], location: tuple[str | int, ...]) -> tuple[type[BaseModel], list[str]]:
-    """The section that holds the key at `location`, and the names of the keys that it accepts."""
-    section = model
+def accepted(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+    """The keys that the section with the key at `location` accepts. A section is a pydantic model or dataclass."""
+    fields = model.__pydantic_fields__
     for part in location[:-1]:
-        info = section.model_fields.get(str(part))
-        inner = info.annotation if info else None
+        inner = fields[str(part)].annotation if str(part) in fields else None
         for option in typing.get_args(inner) if isinstance(inner, types.UnionType) else (inner,):
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                section = option
+            inside = getattr(option, "__pydantic_fields__", None)
+            if inside is not None:
+                fields = inside
                 break
-    return section, list(section.model_fields)
+    return list(fields)
 
 
 def explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
@@ -132,8 +132,9 @@ def explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
         key = ".".join(str(part) for part in location)
         value = json.dumps(mistake.get("input"), default=str, ensure_ascii=False)
         shown = value if len(value) <= 80 else value[:77] + "..."
-        if mistake["type"] == "extra_forbidden":
-            _, names = accepted(model, location)
+        # The same mistake in a pydantic model and in a pydantic dataclass.
+        if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            names = accepted(model, location)
             close = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
             hint = f" Did you mean '{close[0]}'?" if close else ""
             lines.append(f"{where}: unknown key '{key}'.{hint} Accepted here: {', '.join(sorted(names))}.")

@@ -1,8 +1,8 @@
 """Talk to a run's model in the terminal: `python -m pipeline.talk --recipe storyworld` (`make chat`).
 
-Takes the most aligned model that is finished (DPO before SFT before the base), or the one that --stage names. A chat
-model answers; a base model goes on with the text that it is given. /new forgets the conversation, /quit ends it. What
-is typed is never parsed for special tokens. Reads lines from a pipe too, one a turn.
+Takes the most aligned model that is finished (PPO before DPO before SFT before the base), or the one that --stage
+names. A chat model answers; a base model goes on with the text that it is given. /new forgets the conversation, /quit
+ends it. What is typed is never parsed for special tokens. Reads lines from a pipe too, one a turn.
 """
 
 import argparse

@@ -26,7 +26,8 @@ def test_make_and_the_stages_declare_the_same_inputs():
     for stage in CHAIN:
         prerequisites = set(re.findall(r"nowhere/storyworld/(\w+)/manifest\.json", rules[stage.name]))
         assert prerequisites == set(stage.reads), stage.name
-        assert f"recipes/storyworld/{stage.name}.yaml" in rules[stage.name]
+        own = f"recipes/storyworld/{stage.name}.yaml"  # a recipe need not have every stage
+        assert (own in rules[stage.name]) == (ROOT / own).exists()
         assert f"pipeline/{stage.name}/recipe.py" in rules[stage.name]
 
 

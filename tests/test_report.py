@@ -114,6 +114,9 @@ def write_payload(stage: str, folder: Path) -> dict[str, float]:
     if stage in ("pretrain", "sft", "dpo"):
         jsonl(folder / "log.jsonl", log(3000, 6.5, tokens_per_second=9000.0, grad_norm=0.7))
         return {"heldout_bits_per_byte": 0.9}
+    if stage == "ppo":
+        jsonl(folder / "log.jsonl", [{"step": n, "reward": 0.1 * n, "kl": 0.2 * n, "ended": 1.0} for n in range(1, 9)])
+        return {"kl": 1.6}
     if stage == "evaluate":
         (folder / "results.json").write_text(json.dumps(results()))
         return interval("sft_wishes_met", 0.78) | interval("dpo_wishes_met", 0.83)
@@ -209,6 +212,7 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
         "sft",
         "reward",
         "dpo",
+        "ppo",
         "evaluate",
         "answers",
         "provenance",
@@ -219,7 +223,7 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
     assert set(page.links) == {f"#{id}" for id in page.ids}
     assert page.loaded == ["data:,"]
     assert "url(" not in text and "@import" not in text
-    assert metrics == {"stages": 9, "stages_left_out": 0, "page_bytes": len(text.encode())}
+    assert metrics == {"stages": 10, "stages_left_out": 0, "page_bytes": len(text.encode())}
     for shown in (
         "near copy 4,000",
         "edited nothing: gopher quality.",
@@ -239,7 +243,7 @@ def test_text_of_the_run_is_never_markup(tmp_path):
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in text
 
 
-@pytest.mark.parametrize("missing", ["corpus", "tokenizer", "pretrain", "sft", "reward", "dpo", "evaluate"])
+@pytest.mark.parametrize("missing", ["corpus", "tokenizer", "pretrain", "sft", "reward", "dpo", "ppo", "evaluate"])
 def test_a_missing_stage_is_a_said_gap(tmp_path, missing):
     text, metrics = report(tmp_path, toy_run(tmp_path, leave_out=(missing,)))
     assert f"This run has no {missing}: its recipe leaves the stage out." in text
@@ -253,7 +257,7 @@ def test_a_run_of_one_stage_makes_a_page(tmp_path):
     others = tuple(name for name in STAGE.reads if name != "pretrain")
     text, metrics = report(tmp_path, toy_run(tmp_path, leave_out=others))
     assert metrics["stages"] == 1
-    assert text.count("its recipe leaves the stage out") == 6
+    assert text.count("its recipe leaves the stage out") == 7
 
 
 def test_a_run_without_any_stage_is_refused(tmp_path):

@@ -49,6 +49,6 @@ STAGE = Stage(
     version=4,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
-    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "dpo"),
+    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "dpo", "ppo"),
     beside_base=True,
 )

@@ -13,9 +13,7 @@ import logging
 import os
 import random
 import shutil
-import signal
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -25,13 +23,14 @@ from transformers import AutoTokenizer
 
 from pipeline.checkpoint import newest_valid, save_atomically
 from pipeline.pretrain import heldout, state
-from pipeline.pretrain.log import Log
 from pipeline.pretrain.model import build, save
 from pipeline.pretrain.optimizer import build_optimizers
 from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.schedule import factor
 from pipeline.progress import Progress
 from pipeline.stage import Job, UserError
+from pipeline.step_log import Log
+from pipeline.stopping import SIGTERM_STATUS, stop_at_sigterm
 from pipeline.store import IGNORE, Order, Rows, open_split, positions, scoring_rows, unigram_bits_per_byte
 
 EVALUATION_ROWS = 128  # scored during training; at the end all of them
@@ -153,7 +152,7 @@ def train(
                     )
                 accelerator.wait_for_everyone()
             if stopping:
-                raise SystemExit(143)
+                raise SystemExit(SIGTERM_STATUS)
     return standing
 
 
@@ -234,13 +233,3 @@ def skip(standing: state.Standing, recipe: Recipe) -> None:
 def step_seed(seed: int, step: int, process: int) -> int:
     """The seed of a step's random numbers on one process."""
     return random.Random(f"{seed}/pretrain/{step}/{process}").getrandbits(63)
-
-
-@contextlib.contextmanager
-def stop_at_sigterm(accelerator: Accelerator) -> Iterator[None]:
-    """While inside, SIGTERM only raises accelerate's flag, which every process sees at the end of the step."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: accelerator.set_trigger())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -19,8 +19,8 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="report",
-    version=1,
+    version=2,
     recipe=Recipe,
     verb="pipeline.report.run:run",
-    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "evaluate"),
+    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "ppo", "evaluate"),
 )

@@ -15,13 +15,19 @@ from pipeline.report.read import Sealed, cut, dropped, figures, series, stages, 
 from pipeline.report.recipe import STAGE, Recipe
 from pipeline.stage import Job, UserError
 
-TRAINING = {"pretrain": "Pretraining", "sft": "Supervised fine-tuning", "reward": "Reward model", "dpo": "DPO"}
+TRAINING = {
+    "pretrain": "Pretraining", "sft": "Supervised fine-tuning", "reward": "Reward model", "dpo": "DPO", "ppo": "PPO",
+}  # fmt: skip
 # Title, the log's keys that share the drawing, and the label of the y axis with its unit.
 CURVES = (
     ("Loss", ("loss", "heldout_loss", "eval_loss"), "loss (nats a token)"),
     ("Held-out bits per byte", ("heldout_bits_per_byte",), "bits per byte"),
     ("Accuracy", ("accuracy", "eval_accuracy", "rewards/accuracies", "eval_rewards/accuracies"), "share of pairs"),
     ("Margin", ("margin", "eval_margin", "rewards/margins", "eval_rewards/margins"), "reward difference"),
+    ("Reward", ("reward", "reward_with_kl"), "reward an answer"),
+    ("KL to the reference", ("kl",), "nats an answer"),
+    ("Answers that end", ("ended",), "share of answers"),
+    ("Length", ("length",), "tokens an answer"),
     ("Learning rate", ("learning_rate",), "learning rate"),
     ("Gradient norm", ("gradient_norm", "grad_norm"), "norm before clipping"),
     ("Throughput", ("tokens_per_second",), "tokens a second"),
@@ -100,7 +106,7 @@ def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None]) -
         "packages": sorted(next(one.manifest.get("packages", {}) for one in found.values() if one).items()),
     }
     sections = {"chain": "chain", "corpus": "corpus", "dirt": "planted dirt", "tokenizer": "tokenizer"}
-    sections |= {name: title.lower() if name != "dpo" else title for name, title in TRAINING.items()}
+    sections |= {name: title if title.isupper() else title.lower() for name, title in TRAINING.items()}
     sections |= {
         "evaluate": "evaluation",
         "differences": "differences",
@@ -123,7 +129,7 @@ def headline(found: Mapping[str, Sealed | None]) -> list[tuple[str, str]]:
         ("peak memory of a process", size(max(m["peak_memory_bytes"] for m in sealed))),
     ]
     results = found["evaluate"].metrics if found["evaluate"] else {}
-    for stage in ("dpo", "sft"):
+    for stage in ("ppo", "dpo", "sft"):
         for metric, words in (("wishes_met", "all wishes met"), ("rouge_l", "ROUGE-L")):
             if f"{stage}_{metric}" in results:
                 rows.append((f"{words}, {stage}", number(results[f"{stage}_{metric}"])))

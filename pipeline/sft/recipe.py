@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from pipeline.lora import Lora
 from pipeline.stage import Section, Stage, StageRecipe
 from pipeline.trl_keys import SFTKeys, without_intervals
 
@@ -13,32 +14,6 @@ class Model(Section):
 
     id: str
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-
-
-class Lora(Section):
-    """A low-rank adapter, under peft's own names.
-
-    target_modules: "all-linear", or names of modules. trainable_tokens: tokens whose embedding rows are trained too;
-    the chat's own, which pretraining never saw, are no more than noise without it. merge_tolerance: the largest
-    difference of a logit between the model with its adapter and the merged model that is accepted.
-    """
-
-    r: Annotated[int, Field(gt=0)] = 16
-    lora_alpha: Annotated[float, Field(gt=0)] = 32
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: str | tuple[str, ...] = "all-linear"
-    trainable_tokens: tuple[str, ...] = ("<|im_start|>", "<|im_end|>")
-    merge_tolerance: Annotated[float, Field(gt=0)] = 1e-3
-
-    @field_validator("target_modules")
-    @classmethod
-    def no_output_layer(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        """TRL refuses an adapter on the output layer: its loss reads that layer's weight directly."""
-        if value == "lm_head" or "lm_head" in value:
-            raise ValueError("an adapter on 'lm_head' would never be trained: leave it out")
-        if not value:
-            raise ValueError("names no module: write 'all-linear' or a list such as [q_proj, v_proj]")
-        return value
 
 
 class Recipe(StageRecipe):

@@ -20,10 +20,10 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl import SFTConfig, SFTTrainer
 
+from pipeline.adapter import lora_config, merge
 from pipeline.chat import stop_ids
 from pipeline.generate import window
 from pipeline.intervals import bootstrap_mean
-from pipeline.sft.adapter import lora_config, merge
 from pipeline.sft.data import IGNORED, Row, encode, read, sample
 from pipeline.sft.recipe import Recipe
 from pipeline.stage import Job, UserError
@@ -52,7 +52,7 @@ def run(job: Job) -> dict[str, float]:
     final = trainer.accelerator.unwrap_model(trainer.model)
     if recipe.lora is not None:
         final, metrics["merge_logit_difference"] = merge(
-            final, heldout, job.out / "adapter", recipe.lora.merge_tolerance
+            final, [row["input_ids"] for row in heldout], job.out / "adapter", recipe.lora.merge_tolerance
         )
     save(final, tokenizer, job.out / "model")
     return {

@@ -4,17 +4,17 @@ Writes `adapter/` (peft's own files). Merging is exact up to rounding; the large
 and reported, and above the recipe's bound no merged model is saved.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
 
-from pipeline.sft.data import Row
-from pipeline.sft.recipe import Lora
+from pipeline.lora import Lora
 from pipeline.stage import UserError
 
-NUM_COMPARED = 32  # conversations on which the merged model is compared with the unmerged
+NUM_COMPARED = 32  # sequences on which the merged model is compared with the unmerged
 
 
 def lora_config(lora: Lora, model: Any, tokenizer: Any) -> LoraConfig:
@@ -40,13 +40,13 @@ def lora_config(lora: Lora, model: Any, tokenizer: Any) -> LoraConfig:
     )
 
 
-def merge(model: PeftModel, rows: list[Row], folder: Path, tolerance: float) -> tuple[Any, float]:
-    """Saves the adapter to `folder`; returns the merged model and the largest difference of a logit on `rows`."""
+def merge(model: PeftModel, sequences: Sequence[list[int]], folder: Path, tolerance: float) -> tuple[Any, float]:
+    """Saves the adapter to `folder`; returns the merged model and the largest difference of a logit on `sequences`."""
     model.save_pretrained(folder)
-    before = _logits(model, rows[:NUM_COMPARED])
+    before = _logits(model, sequences[:NUM_COMPARED])
     merged = model.merge_and_unload(safe_merge=True)
     difference = max(
-        float((a - b).abs().max()) for a, b in zip(before, _logits(merged, rows[:NUM_COMPARED]), strict=True)
+        float((a - b).abs().max()) for a, b in zip(before, _logits(merged, sequences[:NUM_COMPARED]), strict=True)
     )
     if not difference <= tolerance:
         raise UserError(
@@ -57,7 +57,7 @@ def merge(model: PeftModel, rows: list[Row], folder: Path, tolerance: float) -> 
 
 
 @torch.no_grad()
-def _logits(model: Any, rows: list[Row]) -> list[torch.Tensor]:
-    """(T, V) of each row."""
+def _logits(model: Any, sequences: Sequence[list[int]]) -> list[torch.Tensor]:
+    """(T, V) of each sequence."""
     model.eval()
-    return [model(torch.tensor([row["input_ids"]], device=model.device), use_cache=False).logits[0] for row in rows]
+    return [model(torch.tensor([ids], device=model.device), use_cache=False).logits[0] for ids in sequences]

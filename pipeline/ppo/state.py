@@ -1,0 +1,62 @@
+"""What a PPO checkpoint holds: the trained weights, the optimiser's state, and where the run stood.
+
+Prompts, sampling and mini-batches of a step are functions of (seed, step), so that nothing else is needed for a
+resumed run to end with the weights of an uninterrupted one.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.ppo.rewards import Moments
+from pipeline.training_state import check_identity, read_tensors, write_tensors
+
+NUM_HASHED = 1024
+
+
+@dataclass(kw_only=True)
+class Standing:
+    """Where a run stands. identity: what models, data and settings it belongs to. kl: of the newest step's answers,
+    nats each. over_budget: whether kl_budget ended it. seconds: of all steps."""
+
+    identity: dict[str, Any]
+    kl_coef: float
+    step: int = 0
+    kl: float = 0.0
+    over_budget: bool = False
+    seconds: float = 0.0
+    rewards: Moments = field(default_factory=Moments)
+    skipped: list[int] = field(default_factory=list)  # the steps that had an update whose gradient was not finite
+
+
+def start(model: torch.nn.Module) -> str:
+    """16 hex digits that name the weights a run starts from: of each parameter its name, shape and first numbers."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        few = parameter.detach().flatten()[:NUM_HASHED].float().cpu().numpy().tobytes()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode() + few)
+    return digest.hexdigest()[:16]
+
+
+def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The parameters that change, by name: all of them, or with an adapter its own and the critic's."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def write(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, standing: Standing) -> None:
+    """Writes a checkpoint's files."""
+    write_tensors(folder, trained(model), [optimizer])
+    (folder / "standing.json").write_text(json.dumps(asdict(standing), indent=1), encoding="utf-8")
+
+
+def read(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]) -> Standing:
+    """Puts a checkpoint's state into model and optimiser. Raises UserError where it belongs to another run."""
+    stood = json.loads((folder / "standing.json").read_text(encoding="utf-8"))
+    standing = Standing(**{**stood, "rewards": Moments(**stood["rewards"])})
+    check_identity(folder, standing.identity, identity)
+    read_tensors(folder, trained(model), [optimizer])
+    return standing
