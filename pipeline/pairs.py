@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.chat import Message, end_of_turn_id, render_conversation, render_prompt
 from pipeline.stage import UserError
@@ -105,25 +105,29 @@ def answer_ids(tokenizer: Any, row: dict[str, Any], side: str, prompt: list[int]
     return answer[: len(answer) - answer[::-1].index(end)]
 
 
-def best_against_worst(pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
-    """One pair a prompt: the answer with most pairs won over lost against the one with fewest (Copeland's scores).
+def best_against(pairs: Sequence[EncodedPair], other: Literal["next", "worst"]) -> list[EncodedPair]:
+    """One pair a prompt: its best answer against the worst, or against the next best of those that lost to it.
 
-    Where a prompt's answers were compared several times, one wrong label weighs less, and the two lie furthest apart.
-    A prompt with one pair keeps it; one whose answers all stand equal is left out.
+    The order is by pairs won minus pairs lost (Copeland's scores), so that one wrong label weighs less where answers
+    were compared several times. A prompt with one pair keeps it; one whose best answer won nothing is left out.
     """
     balances: dict[tuple[int, ...], Counter[tuple[int, ...]]] = {}
+    won = {(tuple(p.prompt_ids), tuple(p.chosen_ids), tuple(p.rejected_ids)) for p in pairs}
     for pair in pairs:
         balance = balances.setdefault(tuple(pair.prompt_ids), Counter())
         balance[tuple(pair.chosen_ids)] += 1
         balance[tuple(pair.rejected_ids)] -= 1
-    chosen = []
+    found = []
     for number, (prompt, balance) in enumerate(balances.items()):
-        ranked = [answer for answer, _ in balance.most_common()]
-        if balance[ranked[0]] > balance[ranked[-1]]:
-            best, worst = list(ranked[0]), list(ranked[-1])
-            pair_id = f"best-worst/{number}"
-            chosen.append(EncodedPair(id=pair_id, prompt_ids=list(prompt), chosen_ids=best, rejected_ids=worst))
-    return chosen
+        best, *rest = [answer for answer, _ in balance.most_common()]
+        worse = [a for a in rest if balance[a] < balance[best] and (prompt, best, a) in won]
+        if worse:
+            rejected = worse[0 if other == "next" else -1]
+            pair_id = f"best-{other}/{number}"
+            found.append(
+                EncodedPair(id=pair_id, prompt_ids=list(prompt), chosen_ids=list(best), rejected_ids=list(rejected))
+            )
+    return found
 
 
 def sample_pairs(pairs: list[EncodedPair], count: int | None, purpose: str) -> list[EncodedPair]:

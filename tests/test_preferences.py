@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.chat import END_OF_TURN, encode_text, end_of_turn_id, render_prompt
-from pipeline.pairs import EncodedPair, best_against_worst, encode_pair, encode_pairs, read_pairs, sample_pairs
+from pipeline.pairs import EncodedPair, best_against, encode_pair, encode_pairs, read_pairs, sample_pairs
 from pipeline.preferences import make
 from pipeline.preferences.pair import Answer, by_gold, swap_labels
 from pipeline.preferences.recipe import STAGE, Gold, Recipe
@@ -260,12 +260,13 @@ def test_a_sample_of_pairs_depends_on_its_purpose_alone(tokenizer):
     assert [p.id for p in sample_pairs(pairs, None, "1/dpo")] != [p.id for p in pairs]
 
 
-def test_best_against_worst_is_one_pair_a_prompt_by_all_its_labels():
+@pytest.mark.parametrize(("other", "rejected"), [("worst", 6), ("next", 9)])
+def test_one_pair_a_prompt_by_all_its_labels(other, rejected):
     def pair(prompt, chosen, rejected):
         return EncodedPair(id="x", prompt_ids=[prompt], chosen_ids=[chosen], rejected_ids=[rejected])
 
     # 7 > 8 > 9 > 6, but for one label that says 9 > 8; prompt 2 was compared once; in prompt 3 every answer won once.
     pairs = [pair(1, 7, 8), pair(1, 9, 8), pair(1, 8, 6), pair(1, 7, 9), pair(1, 7, 6), pair(1, 9, 6)]
     circle = [pair(3, 1, 2), pair(3, 2, 3), pair(3, 3, 1)]
-    found = best_against_worst([*pairs, pair(2, 5, 4), *circle])
-    assert [(p.prompt_ids, p.chosen_ids, p.rejected_ids) for p in found] == [([1], [7], [6]), ([2], [5], [4])]
+    found = best_against([*pairs, pair(2, 5, 4), *circle], other)
+    assert [(p.prompt_ids, p.chosen_ids, p.rejected_ids) for p in found] == [([1], [7], [rejected]), ([2], [5], [4])]

@@ -22,12 +22,13 @@ WITHOUT_EFFECT = {
 class Recipe(StageRecipe):
     """The keys of dpo.yaml.
 
-    pairs: "all", or "best_against_worst": of each prompt the answer that won most against the one that lost most.
+    pairs: "all"; or of each prompt the answer that won most against the one that lost most ("best_against_worst"), or
+        against the next best that lost to it ("best_against_next").
     max_pairs: at most so many of them, drawn at random; null takes all.
     trainer: keys of trl's DPOConfig.
     """
 
-    pairs: Literal["all", "best_against_worst"] = "all"
+    pairs: Literal["all", "best_against_worst", "best_against_next"] = "all"
     max_pairs: int | None = Field(default=None, ge=1)
     trainer: Annotated[DPOKeys, without_effect(WITHOUT_EFFECT)] = Field(default_factory=dict)
 

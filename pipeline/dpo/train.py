@@ -24,7 +24,7 @@ from pipeline.chat import stop_ids
 from pipeline.dpo.recipe import Recipe
 from pipeline.intervals import bootstrap_mean, proportion
 from pipeline.length_grouped import STRATEGY, LengthGrouped
-from pipeline.pairs import EncodedPair, best_against_worst, encode_pairs, read_pairs, sample_pairs
+from pipeline.pairs import EncodedPair, best_against, encode_pairs, read_pairs, sample_pairs
 from pipeline.stage import Job, UserError
 from pipeline.trainers import common, score_trained_positions_only, train
 
@@ -57,8 +57,8 @@ def run(job: Job) -> dict[str, float]:
     limit = min(window, recipe.trainer.get("max_length") or window)
     pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), limit, str(source / "train.jsonl"))
     heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), limit, str(source / "heldout.jsonl"))
-    if recipe.pairs == "best_against_worst":
-        pairs = best_against_worst(pairs)
+    if recipe.pairs != "all":
+        pairs = best_against(pairs, "worst" if recipe.pairs == "best_against_worst" else "next")
     pairs = sample_pairs(pairs, recipe.max_pairs, f"{job.seed}/dpo/pairs")
     heldout = sample_pairs(heldout, NUM_HELDOUT, f"{job.seed}/dpo/heldout")
     trainer = make_trainer(job, model_path, tokenizer, pairs, limit)
