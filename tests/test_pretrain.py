@@ -314,7 +314,7 @@ def test_learning_rate_over_100_steps_with_a_tenth_of_warmup(schedule, step, exp
     assert factor(step, 100, schedule, 0.1) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 24), (1, 24, 8)])
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 24), (24, 8), (2, 3, 8, 16)])
 def test_orthogonalised_matrices_have_singular_values_near_one(shape):
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     values = torch.linalg.svdvals(orthogonalise(matrices))

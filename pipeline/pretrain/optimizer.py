@@ -54,12 +54,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
-    """U V^T, nearly, of each matrix U S V^T in (N, rows, columns): singular values end between 0.7 and 1.2.
+    """U V^T, nearly, of each matrix U S V^T in (.., rows, columns): singular values end between 0.7 and 1.2.
 
     Every iterate is a polynomial Q of the small Gram matrix X X^T times X. So in float32 Q alone is iterated, which
     takes half the time for matrices four times as wide as high; in bfloat16 it would lose small singular values.
     """
-    x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
+    x = matrices.reshape(-1, *matrices.shape[-2:])  # experts come as one tensor of several matrices
+    x = x.bfloat16() if x.is_cuda else x.float()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     wide = x.size(-2) <= x.size(-1)
     x = x if wide else x.mT
@@ -68,7 +69,7 @@ def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
     else:
         for _ in range(ITERATIONS):
             x = _factor(x @ x.mT) @ x
-    return (x if wide else x.mT).to(matrices.dtype)
+    return (x if wide else x.mT).reshape(matrices.shape).to(matrices.dtype)
 
 
 def _polynomial(gram: torch.Tensor) -> torch.Tensor:
