@@ -88,7 +88,9 @@ def count(model: PreTrainedModel) -> Count:
         total=sum(p.numel() for p in parameters.values()),
         active=sum(active.values()),
         tables=sum(p.numel() for p in parameters.values() if id(p) in tables),
-        matrices=sum(n for name, n in active.items() if parameters[name].ndim >= 2 and id(parameters[name]) not in tables)
+        matrices=sum(
+            n for name, n in active.items() if parameters[name].ndim >= 2 and id(parameters[name]) not in tables
+        )
         + (output.numel() if id(output) in tables else 0),
         inner=sum(p.numel() for p in inner),
         muon_flops=sum(_orthogonalise_flops(p.shape) for p in inner),

@@ -13,9 +13,12 @@ TABLE = Path(__file__).with_name("hardware.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """One accelerator, or all processor cores together. flops: dense operations a second at their peak, in bfloat16 or,
-    on processors, in float32. mfu: the share of them that forward and backward reach (model FLOPs utilisation).
-    bandwidth: bytes a second. usd_per_hour, mfu: assumptions."""
+    """One accelerator, or all processor cores together.
+
+    flops: dense operations a second at their peak, in bfloat16 or, on processors, in float32. mfu: the share of them
+    that forward and backward reach (model FLOPs utilisation). bandwidth: bytes a second of its memory. mfu and
+    usd_per_hour are assumptions.
+    """
 
     name: str
     flops: float
@@ -70,5 +73,7 @@ def here() -> tuple[str, int]:
         return "cpu", 1
     key = recognise(cards[0])
     if key is None:
-        raise UserError(f"this machine's {cards[0]} is not in {TABLE.name}. Name one that is close: --hardware a100-80.")
+        raise UserError(
+            f"this machine's {cards[0]} is not in {TABLE.name}. Name one that is close: --hardware a100-80."
+        )
     return key, len(cards)

@@ -1,7 +1,7 @@
 """Memory of one device in pretraining, by formula: what stays (weights, gradients, optimiser) and what a step adds.
 
-Follows this project's loop: attention in blocks (sdpa, so no scores are kept), eager operations, rows that hold several
-documents and therefore need a mask. tests/test_plan.py compares the formulas with the bytes that autograd keeps.
+Follows this project's loop: attention in blocks (sdpa, so no scores are kept), eager operations, rows that hold
+several documents and therefore need a mask. tests/test_plan.py compares it with the bytes that autograd keeps.
 """
 
 from dataclasses import dataclass
@@ -39,24 +39,33 @@ class Memory:
         return self.weights + self.optimizer + self.copies + max(self.gradients, step + there)
 
 
-def states(
-    counted: Count, engine: Engine, precision: Precision, devices: int, optimizer: str
-) -> tuple[int, int, int, int]:
-    """Bytes of (weights, gradients, optimiser, copies) on one of `devices`.
+@dataclass(frozen=True, kw_only=True)
+class Sharding:
+    """Who keeps what: the engine, its number formats, over how many devices, with which optimiser."""
+
+    engine: Engine
+    precision: Precision
+    devices: int
+    optimizer: str
+
+
+def states(counted: Count, sharding: Sharding) -> tuple[int, int, int, int]:
+    """Bytes of (weights, gradients, optimiser, copies) on one device.
 
     AdamW keeps two float32 numbers a parameter and Muon one. In mixed precision weights, gradients and AdamW are 16
     bytes a parameter in all; ZeRO-1 shards the optimiser's part over the devices, ZeRO-2 the gradients too, ZeRO-3 the
     weights too (Rajbhandari et al. 2020, 1910.02054, figure 1). DeepSpeed's communication buffers, up to 2 GB at its
     defaults, are not counted.
     """
+    precision, devices = sharding.precision, sharding.devices
     width = 2 if precision == "bfloat16" else 4
-    moments = 8 * counted.total - (4 * counted.inner if optimizer == "muon" else 0)
+    moments = 8 * counted.total - (4 * counted.inner if sharding.optimizer == "muon" else 0)
     master = 4 * counted.total if precision == "bfloat16" else 0
     shards = {"ddp": (1, 1, 1), "zero1": (1, 1, devices), "zero2": (1, devices, devices), "zero3": (devices,) * 3}
-    of_weights, of_gradients, of_optimizer = shards[engine]
-    # autocast keeps a matrix's copy until the backward pass has used it; DDP exchanges gradients from their own buckets.
+    of_weights, of_gradients, of_optimizer = shards[sharding.engine]
+    # autocast keeps a matrix's copy until the backward pass has used it; DDP exchanges gradients from its own buckets.
     casts = 2 * (counted.matrices + counted.total - counted.active) if precision == "autocast" else 0
-    buckets = width * counted.total if engine == "ddp" and devices > 1 else 0
+    buckets = width * counted.total if sharding.engine == "ddp" and devices > 1 else 0
     return (
         width * counted.total // of_weights,
         width * counted.total // of_gradients,
@@ -111,25 +120,16 @@ def logits(counted: Count, precision: Precision, context: int, rows: int) -> int
 
 
 def estimate(
-    counted: Count,
-    *,
-    engine: Engine,
-    precision: Precision,
-    devices: int,
-    optimizer: str,
-    context: int,
-    rows: int,
-    accumulation: int,
-    checkpointed: bool = False,
+    counted: Count, sharding: Sharding, *, context: int, rows: int, accumulation: int, checkpointed: bool = False
 ) -> Memory:
     """Memory of one device that takes `rows` rows of `context` tokens at once, `accumulation` times a step."""
-    weights, gradients, optimizer_bytes, copies = states(counted, engine, precision, devices, optimizer)
+    weights, gradients, optimizer, copies = states(counted, sharding)
     return Memory(
         weights=weights,
         gradients=gradients,
-        optimizer=optimizer_bytes,
+        optimizer=optimizer,
         copies=copies,
-        activations=activations(counted, precision, context, rows, checkpointed),
-        logits=logits(counted, precision, context, rows),
+        activations=activations(counted, sharding.precision, context, rows, checkpointed),
+        logits=logits(counted, sharding.precision, context, rows),
         accumulates=accumulation > 1,
     )

@@ -32,7 +32,9 @@ def build(section: dict[str, Any], tokenizer: PreTrainedTokenizerBase, context: 
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
-def configure(section: dict[str, Any], context: int, *, vocabulary: int, **special_ids: int | None) -> PretrainedConfig:
+def configure(
+    section: dict[str, Any], context: int, *, vocabulary: int, **special_ids: int | None
+) -> PretrainedConfig:
     """The config of a recipe's `model:`. Raises UserError where it does not stand or does not fit."""
     fields = {"vocab_size": vocabulary, **section}
     model_type = fields.pop("model_type")
