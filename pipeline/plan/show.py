@@ -47,7 +47,7 @@ def _model(plan: dict[str, Any]) -> list[str]:
 def _memory(plan: dict[str, Any]) -> list[str]:
     device, found = plan["device"], plan["splits"]
     largest = max(one["peak"] for one in found)
-    unit, name = (1e9, "GB") if largest >= 1e9 else (1e6, "MB")
+    unit, name = (1e9, "GB") if largest >= 1e10 else (1e6, "MB")
     plain = [one for one in found if not one["checkpointed"]]
     checkpointed = [one for one in found if one["checkpointed"]]
     columns = [ENGINE_NAMES[one["engine"]] if plan["devices"] > 1 else "one" for one in plain]
@@ -56,7 +56,7 @@ def _memory(plan: dict[str, Any]) -> list[str]:
         return f"{label:<28}" + "".join(f"{cell:>12}" for cell in cells)
 
     def amounts(label: str, values: list[float]) -> str:
-        return row(label, [f"{value / unit:,.2f}" for value in values])
+        return row(label, [f"{value / unit:,.1f}" for value in values])
 
     def outcome(splits: list[dict[str, Any]]) -> list[str]:
         return [
