@@ -68,7 +68,8 @@ def build_meta(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def count(model: PreTrainedModel) -> Count:
-    """Counts a model, on the meta device or any other. Raises UserError where its experts cannot be told apart."""
+    """Counts a model, on the meta device or any other. Raises UserError for a model without attention, and where it
+    cannot be told how many experts a token passes."""
     config = model.config
     parameters = dict(model.named_parameters())
     tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
@@ -82,7 +83,9 @@ def count(model: PreTrainedModel) -> Count:
     active = {name: round(p.numel() * share.get(name, 1.0)) for name, p in parameters.items()}
     output = model.get_output_embeddings().weight
     inner = inner_matrices(model)
-    heads = config.num_attention_heads
+    heads = _field(config, "num_attention_heads")
+    if not heads:
+        raise UserError(f"the planner knows models with attention in every layer; '{config.model_type}' has none.")
     head_dim = _field(config, "head_dim") or config.hidden_size // heads
     return Count(
         total=sum(p.numel() for p in parameters.values()),

@@ -6,6 +6,7 @@ have let go of them.
 """
 
 import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ class TensorBytes(TorchDispatchMode):
     """Context manager; `peak` is the most bytes that new tensors held at once inside it. What existed before is not
     counted, nor what an operation allocates and frees within itself."""
 
-    def __init__(self, existing: list[torch.Tensor]) -> None:
+    def __init__(self, existing: Sequence[torch.Tensor]) -> None:
         super().__init__()
         self.live = self.peak = 0
         self._seen = {tensor.untyped_storage().data_ptr() for tensor in existing}
@@ -43,3 +44,16 @@ class TensorBytes(TorchDispatchMode):
     def _freed(self, address: int, size: int) -> None:
         self._seen.discard(address)
         self.live -= size
+
+
+def peak_bytes(step: Callable[[], Any], held: Sequence[torch.Tensor], device: torch.device) -> int:
+    """The most bytes of tensors on the device while `step` runs. held: those that exist already, weights and state of
+    the optimisers; on a GPU the allocator knows of them."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device)
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in held)}
+    with TensorBytes(held) as tracked:
+        step()
+    return sum(storages.values()) + tracked.peak
