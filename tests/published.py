@@ -41,7 +41,7 @@ MODELS: dict[str, tuple[dict[str, Any], int, int, int, int]] = {
         },
         32768, 32000, 7_241_732_096, 7_241_732_096,
     ),
-    # Jiang et al. 2024 (2401.04088): 47B parameters, of which a token uses 13B.
+    # Jiang et al. 2024 (2401.04088): 47B parameters, of which a token uses 13B; exactly, by its config.json.
     "Mixtral-8x7B": (
         {
             "model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,

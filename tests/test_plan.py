@@ -122,6 +122,16 @@ def kept_bytes(model, ids, places):
     return sum(size for at, size in storages.items() if at not in {p.data_ptr() for p in model.parameters()})
 
 
+def test_activations_are_those_of_megatron_without_scores_and_dropout():
+    """Korthikanti et al. 2022 (2205.05198), table 3's 22B: 34 bytes a token, layer and dimension with selective
+    recomputation, of which two are dropout masks; here the mask of packed rows comes on top."""
+    section = {"model_type": "gpt2", "n_embd": 6144, "n_layer": 48, "n_head": 64, "activation_function": "gelu"}
+    counted = count(build_meta(configure(section, 2048, vocabulary=51200)))
+    assert counted.total == pytest.approx(22e9, rel=0.02)
+    expected = (34 - 2) * 6144
+    assert memory.layer_activations(counted, "bfloat16", 2048) == pytest.approx(expected, rel=0.03)
+
+
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])
 def test_the_peak_of_a_step_is_predicted(kind):
     model, counted, ids, places = small(kind)

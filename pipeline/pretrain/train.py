@@ -86,7 +86,12 @@ def run(job: Job) -> dict[str, float]:
         "final_loss": reached.pop("loss"),
         **reached,
         "seconds_per_step": standing.seconds / recipe.num_steps,
-        "peak_memory_bytes": memory,
+        # On CPU only the main thread's tensors are seen: of several processes' exchange nothing.
+        **(
+            {"peak_memory_bytes": memory}
+            if accelerator.num_processes == 1 or accelerator.device.type == "cuda"
+            else {}
+        ),
         **predicted,
     }
 
