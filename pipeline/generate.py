@@ -181,9 +181,11 @@ def _invert(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     cumulated = weights.cumsum(-1)
     aim = uniform.to(cumulated)[:, None] * cumulated[:, -1:]
     found = torch.searchsorted(cumulated, aim, right=True)[:, 0]
-    # Where rounding made the aim equal to the total, the answer is the last index that has weight.
-    last = weights.shape[-1] - 1 - (weights.flip(-1) > 0).int().argmax(-1)
-    return torch.minimum(found, last)
+    if bool((found == weights.shape[-1]).any()):
+        # Rounding made the aim equal to the total: the answer is the last index that has weight.
+        last = weights.shape[-1] - 1 - (weights.flip(-1) > 0).int().argmax(-1)
+        found = torch.minimum(found, last)
+    return found
 
 
 def _check(model: Any, prompts: Sequence[Sequence[int]], temperature: float, top_p: float) -> None:

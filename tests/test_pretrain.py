@@ -21,7 +21,7 @@ from pipeline.plan import count, predict
 from pipeline.pretrain import train as loop
 from pipeline.pretrain.fields import LISTED, TABLE, installed
 from pipeline.pretrain.model import build
-from pipeline.pretrain.optimizer import orthogonalise
+from pipeline.pretrain.optimizer import ITERATIONS, A, B, C, orthogonalise
 from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.schedule import factor
 from pipeline.recipe import validate
@@ -343,6 +343,17 @@ def test_orthogonalised_matrices_have_singular_values_near_one(shape):
     assert values.max() < 1.3
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
     assert (orthogonalise(matrices) * (u @ v)).sum() / (u @ v).norm() ** 2 == pytest.approx(0.9, abs=0.2)
+
+
+def test_iterating_the_gram_matrix_gives_what_iterating_the_matrix_gives():
+    torch.manual_seed(0)
+    tall, noise = torch.randn(3, 64, 4), 1e-3 * torch.randn(3, 64, 16)  # a few large singular values, many small ones
+    matrices = tall @ torch.randn(3, 4, 16) + noise
+    x = (matrices / matrices.norm(dim=(-2, -1), keepdim=True)).mT
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = A * x + B * gram @ x + C * gram @ gram @ x
+    torch.testing.assert_close(orthogonalise(matrices), x.mT, atol=1e-4, rtol=1e-3)
 
 
 DISTRIBUTED = """
