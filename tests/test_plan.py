@@ -228,7 +228,9 @@ def test_a_micro_batch_of_the_recipe_is_kept():
 
 
 def test_devices_that_cannot_share_the_batch_are_left_out():
-    assert [usable_devices(6, n) for n in (1, 2, 4, 6, 8)] == [1, 2, 3, 6, 6]
+    recipe = Recipe(batch_size=6, steps=1)
+    assert [usable_devices(recipe, n) for n in (1, 2, 4, 6, 8)] == [1, 2, 3, 6, 6]
+    assert usable_devices(recipe.model_copy(update={"micro_batch_size": 2}), 8) == 3
 
 
 def test_a_tiny_model_is_as_slow_as_its_launches():
@@ -271,6 +273,10 @@ def test_what_does_not_fit_is_said(capsys):
         (["--hardware", "cpu", "--gpus", "2"], "all cores count as one device"),
         (["--hardware", "h200", "--mfu", "45"], "--mfu 45.0: the share of peak operations"),
         (["--hardware", "h200", "--price", "-1"], "--price -1.0: dollars an hour"),
+        (
+            ["--hardware", "h200", "--set", "micro_batch_size=4"],
+            "batch_size = 6 must be a multiple of micro_batch_size",
+        ),
         (["--hardware", "h200", "--set", "model.num_attention_heads=three"], "num_attention_heads"),
     ],
 )

@@ -80,7 +80,7 @@ def answer(asked: Question) -> dict[str, Any]:
 
     recipe = asked.recipe
     counted = count(build_meta(configure(recipe.model, recipe.context, vocabulary=asked.vocabulary)))
-    devices = usable_devices(recipe.batch_size, asked.devices)
+    devices = usable_devices(recipe, asked.devices)
     found = splits(counted, recipe, asked.device, devices)
     chosen = choose(found)
     return {

@@ -6,6 +6,7 @@ from pipeline.plan.count import Count
 from pipeline.plan.hardware import Device
 from pipeline.plan.memory import ENGINES, Engine, Memory, Precision, Sharding, estimate
 from pipeline.pretrain.recipe import Recipe
+from pipeline.stage import UserError
 
 USABLE = 0.9  # of a device's memory; the rest is for its context, the kernels' workspace and fragmentation
 RECOMPUTED = 4 / 3  # activation checkpointing takes every layer forward twice: 8 N operations a token for 6 N
@@ -40,9 +41,17 @@ class Speed:
     kwh: float
 
 
-def usable_devices(batch_size: int, devices: int) -> int:
-    """The most of the devices that can share a batch equally, as the loop demands."""
-    return next(n for n in range(min(devices, batch_size), 0, -1) if batch_size % n == 0)
+def usable_devices(recipe: Recipe, devices: int) -> int:
+    """The most of the devices that can share a batch equally, as the loop demands. Raises UserError where one alone
+    cannot cut it into the recipe's micro-batches."""
+    micro = recipe.micro_batch_size or 1
+    usable = [n for n in range(1, devices + 1) if recipe.batch_size % (n * micro) == 0]
+    if not usable:
+        raise UserError(
+            f"pretrain.yaml: batch_size = {recipe.batch_size} must be a multiple of micro_batch_size = {micro}. "
+            f"Leave micro_batch_size out and the planner finds one."
+        )
+    return usable[-1]
 
 
 def precision_of(engine: Engine, device: Device) -> Precision:
@@ -62,7 +71,7 @@ def split(counted: Count, recipe: Recipe, device: Device, devices: int, engine: 
     sharding = Sharding(engine=engine, precision=precision, devices=devices, optimizer=recipe.optimizer)
 
     def at(rows: int) -> Split:
-        accumulation = max(1, share // rows)
+        accumulation = share // rows
         memory = estimate(
             counted,
             sharding,

@@ -70,7 +70,7 @@ def _memory(plan: dict[str, Any]) -> list[str]:
         *(amounts(part, [one["memory"][part] for one in plain]) for part in PARTS),
         *outcome(plain),
         "with activation checkpointing",
-        amounts("activations", [one["memory"]["activations"] for one in checkpointed]),
+        *(amounts(part, [one["memory"][part] for one in checkpointed]) for part in ("activations", "logits")),
         *outcome(checkpointed),
     ]
 
