@@ -213,7 +213,7 @@ def sourced(stage: Stage, recipe: StageRecipe) -> Stage:
 
 def override(recipe: StageRecipe, settings: list[str], stage: str) -> StageRecipe:
     """The stage's recipe with `--set key=value` applied; values are YAML, dots reach into sections."""
-    data = recipe.model_dump(mode="json", exclude_unset=True)
+    data = recipe.given()
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:

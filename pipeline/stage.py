@@ -33,6 +33,10 @@ class StageRecipe(Section):
         """The keys that go into the artifact's fingerprint, as JSON types."""
         return self.model_dump(mode="json", exclude=set(self.unhashed))
 
+    def given(self) -> dict[str, Any]:
+        """The keys that were given, as JSON types; defaults left out. What `--set` changes."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

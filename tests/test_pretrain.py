@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pipeline import chat
+from pipeline.plan import count, predict
 from pipeline.pretrain import train as loop
 from pipeline.pretrain.fields import LISTED, TABLE, installed
 from pipeline.pretrain.model import build
@@ -112,6 +113,26 @@ def test_log_has_every_logged_step_once(whole):
     assert lines[-1]["tokens"] == metrics["tokens"] == 12 * 4 * 32
     assert lines[-1]["loss"] == metrics["final_loss"]
     assert all(line["learning_rate"] > 0 for line in lines if "loss" in line)
+
+
+def test_the_metrics_hold_what_was_measured_against_what_was_predicted(whole):
+    _, metrics = whole
+    assert metrics["peak_memory_bytes"] == pytest.approx(metrics["predicted_peak_memory_bytes"], rel=0.1)
+    assert metrics["seconds_per_step"] == pytest.approx(metrics["seconds"] / 12, rel=0.01)
+    assert metrics["predicted_seconds_per_step"] > 0
+
+
+@pytest.mark.parametrize("unknown", ["machine", "model"])
+def test_what_the_planner_does_not_know_is_not_predicted(unknown, source, tmp_path, monkeypatch):
+    if unknown == "machine":
+        monkeypatch.setattr(predict, "this_device", lambda: None)
+    else:
+        monkeypatch.setattr(count, "_experts", lambda config: (0, 0))
+    experts = {**TINY, "model_type": "mixtral", "num_local_experts": 2}
+    model = experts if unknown == "model" else TINY
+    metrics = loop.run(job(tmp_path, source, steps=2, model=model, optimizer="adamw"))
+    assert metrics["peak_memory_bytes"] > 0
+    assert not [name for name in metrics if name.startswith("predicted")]
 
 
 def test_model_loads_and_stops_without_this_package(whole):
@@ -214,7 +235,7 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(source, tmp_path, 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "forward_backward", spy)
             loop.run(job(tmp_path / str(micro_batch_size), source, micro_batch_size=micro_batch_size, steps=1))
-    (loss, gradients), *others = seen
+    (loss, gradients), *others = seen[::2]  # every run makes another step at its end, to measure memory
     for other_loss, other_gradients in others:
         assert torch.allclose(loss, other_loss, atol=1e-6)
         for one, other in zip(gradients, other_gradients, strict=True):

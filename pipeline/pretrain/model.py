@@ -5,7 +5,14 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from pipeline.chat import stop_ids
 from pipeline.pretrain.fields import check_against, installed
@@ -14,7 +21,22 @@ from pipeline.stage import UserError
 
 def build(section: dict[str, Any], tokenizer: PreTrainedTokenizerBase, context: int, seed: int) -> PreTrainedModel:
     """A freshly initialised model in float32. Raises UserError for a config that does not stand or does not fit."""
-    fields = {"vocab_size": len(tokenizer), **section}
+    config = configure(
+        section,
+        context,
+        vocabulary=len(tokenizer),
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def configure(
+    section: dict[str, Any], context: int, *, vocabulary: int, **special_ids: int | None
+) -> PretrainedConfig:
+    """The config of a recipe's `model:`. Raises UserError where it does not stand or does not fit."""
+    fields = {"vocab_size": vocabulary, **section}
     model_type = fields.pop("model_type")
     try:
         names = installed(model_type)
@@ -25,22 +47,19 @@ def build(section: dict[str, Any], tokenizer: PreTrainedTokenizerBase, context: 
             **({"max_position_embeddings": context} if _lacks_positions(fields, names) else {}),
             **initializer_range(fields, names),
             **fields,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            **{"bos_token_id": None, "eos_token_id": None, "pad_token_id": None, **special_ids},
         )
     except (StrictDataclassError, ValueError, TypeError) as error:
         raise UserError(f"pretrain.yaml, model: {error}") from None
-    if config.vocab_size < len(tokenizer):
+    if config.vocab_size < vocabulary:
         raise UserError(
             f"pretrain.yaml, model: vocab_size = {config.vocab_size} is smaller than the tokenizer's "
-            f"{len(tokenizer)}. Leave it out, or give at least that many."
+            f"{vocabulary}. Leave it out, or give at least that many."
         )
     positions = getattr(config, "max_position_embeddings", context)
     if positions < context:
         raise UserError(f"pretrain.yaml: context = {context} is longer than the model's {positions} positions.")
-    torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return config
 
 
 def initializer_range(fields: dict[str, Any], names: list[str]) -> dict[str, float]:

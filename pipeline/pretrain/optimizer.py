@@ -91,13 +91,9 @@ def _factor(gram: torch.Tensor) -> torch.Tensor:
 
 
 def build_optimizers(model: torch.nn.Module, kind: str, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """AdamW over all parameters ("adamw"), or Muon over the inner matrices and AdamW over the rest ("muon").
-
-    Embeddings and the output layer are tables of vectors rather than maps, so they stay with AdamW.
-    """
-    tables = {id(table.weight) for table in (model.get_input_embeddings(), model.get_output_embeddings()) if table}
+    """AdamW over all parameters ("adamw"), or Muon over the inner matrices and AdamW over the rest ("muon")."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    inner = [p for p in parameters if p.ndim >= 2 and id(p) not in tables] if kind == "muon" else []
+    inner = inner_matrices(model) if kind == "muon" else []
     taken = {id(p) for p in inner}
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2 and id(p) not in taken], "weight_decay": weight_decay},
@@ -105,3 +101,9 @@ def build_optimizers(model: torch.nn.Module, kind: str, weight_decay: float) -> 
     ]
     adamw = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, betas=BETAS, fused=True)
     return [Muon(inner, weight_decay), adamw] if inner else [adamw]
+
+
+def inner_matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters that Muon is for. Embeddings and the output layer are tables of vectors rather than maps."""
+    tables = {id(table.weight) for table in (model.get_input_embeddings(), model.get_output_embeddings()) if table}
+    return [p for p in model.parameters() if p.requires_grad and p.ndim >= 2 and id(p) not in tables]

@@ -1,10 +1,12 @@
 """What pretraining may be told, and what it reads."""
 
+import copy
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from pipeline.pretrain.fields import check
+from pipeline.pretrain.size import expand
 from pipeline.stage import Stage, StageRecipe
 
 SMALL_LLAMA: dict[str, Any] = {
@@ -22,6 +24,9 @@ SMALL_LLAMA: dict[str, Any] = {
 class Recipe(StageRecipe):
     """Keys of pretrain.yaml.
 
+    size: one dial, such as 12M: gives model, batch_size, learning_rate and tokens (pipeline/pretrain/size.py). A key
+        that is given beside it, or a field in `model:`, replaces what the dial says. Only what
+        it gives is hashed.
     model: model_type and any field of its transformers config; vocabulary and special ids come from the tokenizer,
         and initializer_range is 1 / sqrt(hidden_size) unless given.
     context: tokens a row. packing: "documents" (rows begin where documents begin) or "stream" (anywhere).
@@ -33,8 +38,9 @@ class Recipe(StageRecipe):
     learning_rate: its peak, after warmup_share of the steps; then the schedule down to 0.
     """
 
-    unhashed: ClassVar[frozenset[str]] = frozenset({"evaluate_every", "checkpoint_every", "log_every"})
+    unhashed: ClassVar[frozenset[str]] = frozenset({"size", "evaluate_every", "checkpoint_every", "log_every"})
 
+    size: str | None = None
     model: Annotated[dict[str, Any], AfterValidator(check)] = SMALL_LLAMA
     context: int = Field(default=256, ge=8)
     packing: Literal["documents", "stream"] = "documents"
@@ -52,6 +58,23 @@ class Recipe(StageRecipe):
     evaluate_every: int = Field(default=200, ge=1)
     checkpoint_every: int = Field(default=200, ge=1)
     log_every: int = Field(default=10, ge=1)
+
+    _given: dict[str, Any] | None = PrivateAttr(None)  # beside `size`, before it was expanded
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def dial(cls, data: Any, handler: ModelWrapValidatorHandler["Recipe"]) -> "Recipe":
+        """Puts in what `size` gives."""
+        if not isinstance(data, dict) or data.get("size") is None:
+            return handler(data)
+        context = data.get("context", cls.model_fields["context"].default)
+        recipe = handler(expand(data, context) if isinstance(context, int) and context > 0 else data)
+        recipe._given = copy.deepcopy(data)
+        return recipe
+
+    def given(self) -> dict[str, Any]:
+        """The keys that were given, so that another size gives everything anew."""
+        return super().given() if self._given is None else copy.deepcopy(self._given)
 
     @model_validator(mode="after")
     def one_budget(self) -> "Recipe":

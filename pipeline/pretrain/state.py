@@ -39,3 +39,9 @@ def read(
     check_identity(folder, standing.identity, identity)
     read_tensors(folder, dict(model.named_parameters()), optimizers)
     return standing
+
+
+def tensors(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor]:
+    """What the optimisers remember."""
+    entries = (entry for optimizer in optimizers for entry in optimizer.state.values())
+    return [value for entry in entries for value in entry.values() if isinstance(value, torch.Tensor)]

@@ -22,6 +22,8 @@ from accelerate import Accelerator
 from transformers import AutoTokenizer
 
 from pipeline.checkpoint import newest_valid, save_atomically
+from pipeline.plan.measure import peak_bytes
+from pipeline.plan.predict import predict
 from pipeline.pretrain import heldout, state
 from pipeline.pretrain.model import build, save
 from pipeline.pretrain.optimizer import build_optimizers
@@ -60,7 +62,10 @@ def run(job: Job) -> dict[str, float]:
     rows = scoring_rows(heldout_split, context=recipe.context)
     identity = {"train_sha256": train_split.sha256, "seed": job.seed, **recipe.hashed()}
 
-    standing = train(job, accelerator, model, order, rows, state.Standing(identity=identity))
+    (first, *_) = shares(recipe, accelerator)
+    predicted = predict(recipe, model, accelerator.num_processes, first.stop - first.start)
+
+    standing, memory = train(job, accelerator, model, order, rows, state.Standing(identity=identity))
 
     model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     scores = heldout.score(model, rows, accelerator)
@@ -80,6 +85,14 @@ def run(job: Job) -> dict[str, float]:
         "skipped_steps": len(standing.skipped),
         "final_loss": reached.pop("loss"),
         **reached,
+        "seconds_per_step": standing.seconds / recipe.num_steps,
+        # On CPU only the main thread's tensors are seen: of several processes' exchange nothing.
+        **(
+            {"peak_memory_bytes": memory}
+            if accelerator.num_processes == 1 or accelerator.device.type == "cuda"
+            else {}
+        ),
+        **predicted,
     }
 
 
@@ -96,8 +109,9 @@ def start() -> Accelerator:
 
 def train(
     job: Job, accelerator: Accelerator, model: torch.nn.Module, order: Order, rows: Rows, standing: state.Standing
-) -> state.Standing:
-    """The loop: from the newest valid checkpoint, or from nothing, to the last step. Returns where it stands then."""
+) -> tuple[state.Standing, int]:
+    """The loop: from the newest valid checkpoint, or from nothing, to the last step. Returns where it stands then, and
+    the most bytes of tensors that a step holds in this process."""
     recipe: Recipe = job.recipe
     micro_batches, end_id = shares(recipe, accelerator), rows.split.end_id
     model, *optimizers = accelerator.prepare(model, *build_optimizers(model, recipe.optimizer, recipe.weight_decay))
@@ -153,7 +167,12 @@ def train(
                 accelerator.wait_for_everyone()
             if stopping:
                 raise SystemExit(SIGTERM_STATUS)
-    return standing
+
+    def another() -> None:
+        forward_backward(model, order[0], end_id, micro_batches, accelerator)
+        model.zero_grad()
+
+    return standing, peak_bytes(another, [*model.parameters(), *state.tensors(optimizers)], accelerator.device)
 
 
 def figures(standing: state.Standing, recipe: Recipe) -> dict[str, float | int]:
