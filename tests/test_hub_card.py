@@ -31,7 +31,7 @@ def card(hub, stage: str, licence: str | None = "apache-2.0") -> str:
     return files["README.md"].decode()
 
 
-@pytest.mark.parametrize("stage", PUSHABLE)
+@pytest.mark.parametrize("stage", [stage for stage in PUSHABLE if stage != "ppo"])  # the toy run has none
 def test_a_card_passes_the_hubs_rules(hub, stage):
     kind = {"model": ModelCard, "dataset": DatasetCard}[kind_of(stage)]
     kind(card(hub, stage)).validate()

@@ -1,5 +1,6 @@
 """The Makefile is the DAG that the stages declare, and README names only what exists."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -63,8 +64,16 @@ def test_documents_name_only_targets_and_paths_that_exist(document):
 def said(*words: str) -> str:
     """The last command that make would run."""
     done = subprocess.run(
-        ["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=True
-    )  # fmt: skip
+        ["make", "--no-print-directory", "-n", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        # Under `make test` words of that make would reach this one.
+        env={
+            name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")
+        },
+    )
     return done.stdout.strip().splitlines()[-1].split("/python ")[-1]
 
 

@@ -74,13 +74,14 @@ def seal(folder: Path, inputs: dict[str, Path], metrics: dict[str, float]) -> di
 
 
 def save_toy_run(runs: Path, name: str = "toy") -> Path:
-    """The run; its recipe is runs/../recipes/<name>."""
+    """The run, without ppo: many recipes leave it out. Its recipe is runs/../recipes/<name>."""
     run = runs / name
+    stages = [stage for stage in BY_NAME if stage != "ppo"]
     write = {
         "collect": _collect, "corpus": _corpus, "tokenizer": _tokenizer, "preferences": save_toy_preferences,
         "evaluate": _evaluate, "report": lambda folder: (folder / "index.html").write_text("<h1>toy</h1>\n"),
     }  # fmt: skip
-    for seed, stage in enumerate(BY_NAME):
+    for seed, stage in enumerate(stages):
         folder = run / stage
         folder.mkdir(parents=True)
         if stage in write:
@@ -92,7 +93,11 @@ def save_toy_run(runs: Path, name: str = "toy") -> Path:
             LlamaForSequenceClassification.from_pretrained(folder / "model", num_labels=1).save_pretrained(
                 folder / "model"
             )
-        seal(folder, {key: run / key for key in BY_NAME[stage].reads}, METRICS.get(stage, {"loss": 1.0}))
+        seal(
+            folder,
+            {key: run / key for key in BY_NAME[stage].reads if key in stages},
+            METRICS.get(stage, {"loss": 1.0}),
+        )
     recipe = runs.parent / "recipes" / name
     recipe.mkdir(parents=True, exist_ok=True)
     (recipe / "recipe.yaml").write_text("seed: 0\nlicence: apache-2.0\n")

@@ -30,7 +30,7 @@ class StoryWorld(Section):
     text_files: int = Field(1_500, ge=0)
     labelled: int = Field(1_500, ge=10)
     evaluation_items: int = Field(300, ge=1)
-    conversations: int = Field(8_000, ge=1)
+    conversations: int = Field(5_500, ge=1)
     heldout_conversations: int = Field(300, ge=1)
     preferences: int = Field(1_600, ge=1)
     rl: int = Field(600, ge=1)
