@@ -76,8 +76,9 @@ def test_every_section_is_visible_and_nothing_is_wider_than_the_page(tmp_path, w
     assert found["content"] <= found["view"]
     assert found["wide"] == []
     names = [name for name, *_ in found["sections"]]
-    wanted = ["chain", "corpus", "dirt", "tokenizer", "pretrain", "sft", "reward", "dpo", "evaluate", "differences"]
-    assert names == [*wanted, "answers", "provenance"]
+    trained = ["pretrain", "sft", "reward", "dpo", "ppo"]
+    measured = ["evaluate", "differences", "answers"]
+    assert names == ["chain", "corpus", "dirt", "tokenizer", *trained, *measured, "provenance"]
     for name, across, down, visibility in found["sections"]:
         assert across > 300 and down > 60 and visibility == "visible", name
     assert found["drawn"] >= 8
