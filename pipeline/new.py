@@ -17,6 +17,7 @@ from pipeline.chain import CHAIN
 from pipeline.collect.outside import matching_files
 from pipeline.collect.recipe import SUFFIXES, Files
 from pipeline.machine import cores, gpus
+from pipeline.pretrain.size import TOKENS_A_PARAMETER, a_layer, intermediate_size
 from pipeline.recipe import RECIPES, load
 from pipeline.stage import UserError
 
@@ -27,7 +28,6 @@ PAGES = (".html", ".htm")
 BUDGET_SECONDS = 1800  # of pretraining
 FLOPS_A_CORE = 4e10  # measured: 2.4M parameters at 5,500 tokens/s on two cores without AVX-512
 FLOPS_A_GPU = 3e13  # a modest share of what today's cards reach, since small models leave them waiting
-TOKENS_A_PARAMETER = 20  # compute-optimal (Hoffmann et al. 2022, 2203.15556, table 3)
 MAX_EPOCHS = 4  # repeating text up to four times is nearly as good as new text (Muennighoff et al. 2023, 2305.16264)
 STEPS = 1500  # roughly; enough for a warmup and a schedule, few enough for large batches
 # Text from this size on gets this vocabulary; a token is then about so many bytes.
@@ -47,14 +47,9 @@ class Shape:
     context: int
     learning_rate: str
 
-    @property
-    def intermediate(self) -> int:
-        """Width inside the MLP: 8/3 of the model's (Touvron et al. 2023), rounded up to a multiple of 64."""
-        return -(-self.hidden * 8 // (3 * 64)) * 64
-
     def parameters(self, vocabulary: int) -> int:
-        """With tied embeddings: attention 4 h^2 and MLP 3 h i a layer."""
-        return vocabulary * self.hidden + self.layers * (4 * self.hidden**2 + 3 * self.hidden * self.intermediate)
+        """With tied embeddings."""
+        return vocabulary * self.hidden + self.layers * a_layer(self.hidden)
 
 
 SHAPES = (
@@ -196,7 +191,7 @@ def files(name: str, folder: str, size: Size, machine: str) -> dict[str, str]:
             "model:\n"
             "  model_type: llama\n"
             f"  hidden_size: {shape.hidden}\n"
-            f"  intermediate_size: {shape.intermediate}\n"
+            f"  intermediate_size: {intermediate_size(shape.hidden)}\n"
             f"  num_hidden_layers: {shape.layers}\n"
             f"  num_attention_heads: {shape.heads}\n"
             f"  num_key_value_heads: {shape.heads}\n"

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import new
 from pipeline.chain import CHAIN
+from pipeline.pretrain.size import intermediate_size
 from pipeline.recipe import load
 from pipeline.stage import UserError
 
@@ -128,7 +129,7 @@ def test_parameters_are_counted_as_transformers_counts_them():
         config = LlamaConfig(
             vocab_size=512,
             hidden_size=shape.hidden,
-            intermediate_size=shape.intermediate,
+            intermediate_size=intermediate_size(shape.hidden),
             num_hidden_layers=shape.layers,
             num_attention_heads=shape.heads,
             num_key_value_heads=shape.heads,

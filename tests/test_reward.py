@@ -10,11 +10,12 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trl import RewardConfig, RewardTrainer
 
+from pipeline.classifier import padding_difference, score
 from pipeline.pairs import EncodedPair
 from pipeline.recipe import validate
 from pipeline.reward.groups import GroupCollator, GroupedRewardTrainer, group_pairs, sample_groups
 from pipeline.reward.recipe import Recipe
-from pipeline.reward.score import ScoredPair, accuracies, margins, padding_difference, score
+from pipeline.reward.score import ScoredPair, accuracies, margins
 from pipeline.reward.train import load_tokenizer, run, true_order
 from pipeline.stage import Job, UserError
 from tests.toy_pairs import save_toy_model, save_toy_preferences

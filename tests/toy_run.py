@@ -76,33 +76,33 @@ def seal(folder: Path, inputs: dict[str, Path], metrics: dict[str, float]) -> di
 def save_toy_run(runs: Path, name: str = "toy") -> Path:
     """The run, without ppo: many recipes leave it out. Its recipe is runs/../recipes/<name>."""
     run = runs / name
-    stages = [stage for stage in BY_NAME if stage != "ppo"]
-    write = {
-        "collect": _collect, "corpus": _corpus, "tokenizer": _tokenizer, "preferences": save_toy_preferences,
-        "evaluate": _evaluate, "report": lambda folder: (folder / "index.html").write_text("<h1>toy</h1>\n"),
-    }  # fmt: skip
-    for seed, stage in enumerate(stages):
-        folder = run / stage
-        folder.mkdir(parents=True)
-        if stage in write:
-            write[stage](folder)
-        else:
-            save_toy_model(folder / "model", seed=seed)
-            (folder / "log.jsonl").write_text('{"step": 1, "loss": 5.0}\n')
-        if stage == "reward":
-            LlamaForSequenceClassification.from_pretrained(folder / "model", num_labels=1).save_pretrained(
-                folder / "model"
-            )
-        seal(
-            folder,
-            {key: run / key for key in BY_NAME[stage].reads if key in stages},
-            METRICS.get(stage, {"loss": 1.0}),
-        )
+    for seed, stage in enumerate(stage for stage in BY_NAME if stage != "ppo"):
+        save_stage(run, stage, seed)
     recipe = runs.parent / "recipes" / name
     recipe.mkdir(parents=True, exist_ok=True)
     (recipe / "recipe.yaml").write_text("seed: 0\nlicence: apache-2.0\n")
     (recipe / "collect.yaml").write_text("storyworld: {}\n")
     return run
+
+
+def save_stage(run: Path, stage: str, seed: int = 0) -> None:
+    """A sealed toy artifact of the stage, made from what the run has of its inputs."""
+    write = {
+        "collect": _collect, "corpus": _corpus, "tokenizer": _tokenizer, "preferences": save_toy_preferences,
+        "evaluate": _evaluate, "report": lambda folder: (folder / "index.html").write_text("<h1>toy</h1>\n"),
+    }  # fmt: skip
+    folder = run / stage
+    folder.mkdir(parents=True)
+    if stage in write:
+        write[stage](folder)
+    else:
+        save_toy_model(folder / "model", seed=seed)
+        (folder / "log.jsonl").write_text('{"step": 1, "loss": 5.0}\n')
+    if stage == "reward":
+        classifier = LlamaForSequenceClassification.from_pretrained(folder / "model", num_labels=1)
+        classifier.save_pretrained(folder / "model")
+    inputs = {key: run / key for key in BY_NAME[stage].reads if (run / key).is_dir()}
+    seal(folder, inputs, METRICS.get(stage, {"loss": 1.0}))
 
 
 def _collect(folder: Path) -> None:

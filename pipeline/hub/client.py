@@ -6,6 +6,7 @@ Imports huggingface_hub, which takes half a second: never from the driver.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,3 +149,22 @@ def differs(api: HfApi, repo: Repo, revision: str, expected: dict[str, str]) -> 
 def fetch(api: HfApi, repo: Repo, revision: str, name: str, folder: Path) -> Path:
     """`download` with patience."""
     return patiently(lambda: download(api, repo, revision, name, folder), repo)
+
+
+def say(where: str, message: str) -> None:
+    """One line on the terminal."""
+    sys.stderr.write(f"[{where}] {message}\n")
+    sys.stderr.flush()
+
+
+def exit_status(command: Callable[[], Any]) -> int:
+    """Runs the command: 0 where it is done, 2 with its message after the user's mistake, 1 after any other failure."""
+    try:
+        command()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except (HubError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0

@@ -20,7 +20,17 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from pipeline import artifact
-from pipeline.hub.client import HubError, NoRepository, commit_of, fetch, hashes, patiently, read_marker
+from pipeline.hub.client import (
+    HubError,
+    NoRepository,
+    commit_of,
+    exit_status,
+    fetch,
+    hashes,
+    patiently,
+    read_marker,
+    say,
+)
 from pipeline.hub.layout import MANIFEST, PUSHABLE, Kind, Repo, kind_of, place, safe, same_files
 from pipeline.recipe import HubSource
 from pipeline.stage import Job, UserError
@@ -131,12 +141,6 @@ def settle(folder: Path, here: dict[str, Any] | None) -> None:
         say(folder.parent.name, f"what was {folder} is kept in {kept}")
 
 
-def say(run_name: str, message: str) -> None:
-    """One line on the terminal."""
-    sys.stderr.write(f"[{run_name}] {message}\n")
-    sys.stderr.flush()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.hub.pull", description=str(__doc__).splitlines()[0])
@@ -145,15 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repo", required=True, help="org/name on the Hub, or org/name@revision")
     parser.add_argument("--stage", help=f"one of {', '.join(PUSHABLE)}, where a model and a data set share the name")
     args = parser.parse_args(argv)
-    try:
-        pull(args.runs, Path(args.recipe).name, Repo.parse(args.repo), args.stage)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except (HubError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    return exit_status(lambda: pull(args.runs, Path(args.recipe).name, Repo.parse(args.repo), args.stage))
 
 
 if __name__ == "__main__":

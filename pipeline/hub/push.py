@@ -23,7 +23,17 @@ from pipeline import artifact
 from pipeline.chain import CHAIN, MODEL_STAGES
 from pipeline.hub import facts, secrets
 from pipeline.hub.card import base_model, data_card, model_card
-from pipeline.hub.client import HubError, differs, hashes, is_empty, patiently, read_marker, token
+from pipeline.hub.client import (
+    HubError,
+    differs,
+    exit_status,
+    hashes,
+    is_empty,
+    patiently,
+    read_marker,
+    say,
+    token,
+)
 from pipeline.hub.layout import CARD, MARKER, PUSHABLE, File, Repo, artifact_files, kind_of, marker, same_files
 from pipeline.recipe import Recipe, load
 from pipeline.stage import UserError
@@ -159,8 +169,9 @@ def push(run: Path, recipe: Recipe, repo: Repo, stage: str | None, public: bool)
     files = revision(folder, sealed, run, repo, recipe.licence)
     secrets.check(files, token())
     api = HfApi(library_name="groundup")
+    where = f"{folder.parent.name}/{folder.name}"
     size = sum(file.num_bytes for file in files) / 1e6
-    say(folder, f"{len(files)} files, {size:.1f} MB, to {repo.id} ({'public' if public else 'private'})")
+    say(where, f"{len(files)} files, {size:.1f} MB, to {repo.id} ({'public' if public else 'private'})")
     sha = patiently(lambda: publish(api, repo, files, public), repo)
     if different := differs(api, repo, sha, {file.name: file.sha256 for file in files}):
         raise HubError(
@@ -168,14 +179,8 @@ def push(run: Path, recipe: Recipe, repo: Repo, stage: str | None, public: bool)
             f"files). Do not use this revision; nothing was noted. Run the command again."
         )
     note(folder, sealed["fingerprint"], repo.at(sha))
-    say(folder, f"is {repo.at(sha)}: downloaded again, and every hash is equal")
+    say(where, f"is {repo.at(sha)}: downloaded again, and every hash is equal")
     return repo.at(sha)
-
-
-def say(folder: Path, message: str) -> None:
-    """One line on the terminal."""
-    sys.stderr.write(f"[{folder.parent.name}/{folder.name}] {message}\n")
-    sys.stderr.flush()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -187,16 +192,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stage", help=f"one of {', '.join(PUSHABLE)}; default: the last finished model")
     parser.add_argument("--private", choices=["0", "1"], default="1", help="0 makes a new repository public")
     args = parser.parse_args(argv)
-    try:
+
+    def command() -> None:
         recipe = load(args.recipe, CHAIN)
         push(args.runs / recipe.name, recipe, Repo.parse(args.repo), args.stage, args.private == "0")
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except (HubError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+
+    return exit_status(command)
 
 
 if __name__ == "__main__":

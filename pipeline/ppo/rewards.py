@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.chat import stop_ids
+from pipeline.classifier import score
 from pipeline.ppo.config import PPOConfig
 from pipeline.ppo.data import Prompt
-from pipeline.ppo.model import pack
 from pipeline.stage import UserError
 
 CONSTANT_STEPS = 3  # a reward that has not varied by then is taken for a mistake
@@ -54,28 +53,11 @@ class RewardModel:
     """Scores from a sequence classifier with one output, read at the last token of prompt + answer."""
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int) -> None:
-        self.model, self.pad, self.batch_size = model.eval(), tokenizer.pad_token_id, batch_size
+        self.model, self.pad, self.batch_size = model, tokenizer.pad_token_id, batch_size
 
-    @torch.no_grad()
     def __call__(self, prompts: Sequence[Prompt], answers: Sequence[Ids]) -> list[float]:
-        scores = [0.0] * len(answers)
-        for rows in by_length([len(p.ids) + len(a) for p, a in zip(prompts, answers, strict=True)], self.batch_size):
-            ids = pack(
-                [prompts[i].ids for i in rows], [answers[i] for i in rows], self.pad, self.model.device
-            ).ids  # (B, T)
-            attention_mask = torch.zeros_like(ids)
-            for row, index in enumerate(rows):
-                attention_mask[row, : len(prompts[index].ids) + len(answers[index])] = 1
-            logits = self.model(input_ids=ids, attention_mask=attention_mask, use_cache=False).logits  # (B, 1)
-            for index, score in zip(rows, logits.float()[:, 0].tolist(), strict=True):
-                scores[index] = score
-        return scores
-
-
-def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Indices in batches of at most `size`, those of like length together, so that little is padding."""
-    order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
-    return [order[start : start + size] for start in range(0, len(order), size)]
+        sequences = [[*prompt.ids, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+        return score(self.model, sequences, self.pad, self.batch_size)
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -14,7 +14,6 @@ from pipeline.generate import generate
 from pipeline.ppo.config import PPOConfig
 from pipeline.ppo.data import Prompt
 from pipeline.ppo.model import ActorCritic, Batch, bare, logits_and_hidden, pack, token_scores
-from pipeline.ppo.rewards import by_length
 
 Answers = list[list[int]]
 
@@ -101,6 +100,12 @@ def collect(
             matrix[rows] = torch.zeros_like(matrix[rows]).masked_scatter(mask[rows], flat)
     rollout.seconds["scoring"] = time.monotonic() - started
     return rollout
+
+
+def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Indices in batches of at most `size`, those of like length together, so that little is padding."""
+    order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def answer_log_probs(policy: Any, batch: Batch, temperature: float) -> Tensor:

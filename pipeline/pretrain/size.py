@@ -6,7 +6,7 @@ from typing import Any
 
 HEAD = 64  # dimensions of a head
 ASPECT = 32  # width over depth
-TOKENS_A_PARAMETER = 20
+TOKENS_A_PARAMETER = 20  # compute-optimal (Hoffmann et al. 2022, 2203.15556, table 3)
 SMALLEST, LARGEST = 100_000, 2_000_000_000
 UNITS = {"k": 10**3, "M": 10**6, "B": 10**9}
 SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kMB])")
@@ -86,7 +86,7 @@ def a_layer(hidden: int) -> int:
 
 
 def intermediate_size(hidden: int) -> int:
-    """Width inside the MLP, a multiple of 64."""
+    """Width inside the MLP: 8/3 of the model's (Touvron et al. 2023, 2302.13971), rounded up to a multiple of 64."""
     return -(-hidden * 8 // (3 * 64)) * 64
 
 

@@ -18,11 +18,12 @@ from transformers import AutoConfig, AutoTokenizer
 from trl import RewardConfig
 
 from pipeline.chat import end_of_turn_id
+from pipeline.classifier import padding_difference, score
 from pipeline.length_grouped import STRATEGY
 from pipeline.pairs import EncodedPair, encode_pairs, read_pairs
 from pipeline.reward.groups import GroupCollator, GroupedRewardTrainer, group_pairs, sample_groups
 from pipeline.reward.recipe import Recipe
-from pipeline.reward.score import ScoredPair, accuracies, margins, padding_difference, score
+from pipeline.reward.score import ScoredPair, accuracies, margins
 from pipeline.stage import Job, UserError
 from pipeline.trainers import common, train
 
