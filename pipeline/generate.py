@@ -8,8 +8,10 @@ prompt is the same in any batch, up to the rounding of float sums.
     answers = generate(model, tokenizer, prompts, max_new_tokens=160, temperature=0.7, seed=0, stop_ids=[2, 0])
 """
 
+import contextlib
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,7 @@ from pipeline.progress import Progress
 
 # A batch is repacked when fewer than this share of its rows still run: a copy of the cache costs about two steps.
 REPACK_BELOW = 0.8
+BLOCK = 32  # tokens by which a cache grows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,21 +39,22 @@ class Sampling:
 
 
 class RoomyLayer(DynamicLayer):
-    """A layer of the cache with room reserved ahead, so that a token costs a write and not a copy of all before it.
+    """A layer of the cache that grows by blocks, so that a token costs a write and not a copy of all before it.
 
-    `keys` and `values` are views of the filled part: (B, heads, T, head size).
+    `keys` and `values` are whole buffers, (B, heads, room, head size): the first `length` positions are filled, the
+    rest are zeros that the mask hides. Attention over a part of a buffer would copy that part for every token (CPU).
     """
 
     keys: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self, room: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.room = room
+        self.length = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
-        self._reserve(key_states[:, :, :0], value_states[:, :, :0])
+        self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
         self.is_initialized = True
 
     def update(
@@ -62,29 +66,32 @@ class RoomyLayer(DynamicLayer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        start = self.keys.shape[-2]
-        end = start + key_states.shape[-2]
-        if end > self.key_buffer.shape[-2]:
-            self._reserve(self.keys, self.values, extra=end - start)
-        self.key_buffer[:, :, start:end] = key_states
-        self.value_buffer[:, :, start:end] = value_states
-        self.keys, self.values = self.key_buffer[:, :, :end], self.value_buffer[:, :, :end]
+        start, end = self.length, self.length + key_states.shape[-2]
+        if end > self.keys.shape[-2]:
+            self.keys, self.values = (self._moved(tensor, _room(end)) for tensor in (self.keys, self.values))
+        self.keys[:, :, start:end] = key_states
+        self.values[:, :, start:end] = value_states
+        self.length = end
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        return self.keys.shape[-2] if self.is_initialized else 0
+        return self.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return _room(self.length + query_length), 0
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._reserve(self.keys[indices], self.values[indices])
+        self.keys, self.values = self.keys[indices], self.values[indices]
 
-    def _reserve(self, keys: torch.Tensor, values: torch.Tensor, extra: int = 0) -> None:
-        """Moves the filled part into new buffers with room for `room` tokens, or `extra` more than now."""
-        length = keys.shape[-2]
-        size = max(self.room, length + extra)
-        self.key_buffer = keys.new_empty((*keys.shape[:2], size, keys.shape[-1]))
-        self.value_buffer = values.new_empty((*values.shape[:2], size, values.shape[-1]))
-        self.key_buffer[:, :, :length], self.value_buffer[:, :, :length] = keys, values
-        self.keys, self.values = self.key_buffer[:, :, :length], self.value_buffer[:, :, :length]
+    def _moved(self, old: torch.Tensor, room: int) -> torch.Tensor:
+        new = old.new_zeros((*old.shape[:2], room, old.shape[-1]))
+        new[:, :, : self.length] = old[:, :, : self.length]
+        return new
+
+
+def _room(length: int) -> int:
+    """The size of a buffer for so many tokens: whole blocks."""
+    return -(-length // BLOCK) * BLOCK
 
 
 def generate(  # noqa: PLR0913  (each is a choice that callers make)
@@ -111,18 +118,22 @@ def generate(  # noqa: PLR0913  (each is a choice that callers make)
     )
     answers: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
-    was_training = model.training
-    model.eval()
-    try:
-        with Progress(len(prompts), "answers", "answers") as progress:
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                for step in _decode(model, tokenizer, [prompts[i] for i in rows], rows, sampling):
-                    for row, token in step:
-                        answers[row].append(token)
-                progress.update(len(rows))
-    finally:
-        model.train(was_training)
+
+    def answer(rows: Sequence[int]) -> int:
+        for step in _decode(model, tokenizer, [prompts[i] for i in rows], rows, sampling):
+            for row, token in step:
+                answers[row].append(token)
+        return len(rows)
+
+    with (
+        Progress(len(prompts), "answers", "answers") as progress,
+        decoding(model),
+        _side_by_side(model) as (workers, each),
+    ):
+        size = -(-min(batch_size, len(order)) // workers)
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        for finished in each(answer, batches):
+            progress.update(finished)
     return answers
 
 
@@ -141,9 +152,41 @@ def stream(
     sampling = Sampling(
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=1.0, seed=seed, stop_ids=frozenset(stop_ids)
     )
+    with decoding(model):
+        for step in _decode(model, tokenizer, [prompt], [0], sampling):
+            yield from (token for _, token in step if token not in sampling.stop_ids)
+
+
+@contextlib.contextmanager
+def decoding(model: Any) -> Iterator[None]:
+    """Dropout off, and on CPU plain attention, for one query a row twice as fast there as torch's fused kernel."""
+    was_training, attention = model.training, model.config._attn_implementation
     model.eval()
-    for step in _decode(model, tokenizer, [prompt], [0], sampling):
-        yield from (token for _, token in step if token not in sampling.stop_ids)
+    if model.device.type == "cpu":
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(attention)
+        model.train(was_training)
+
+
+@contextlib.contextmanager
+def _side_by_side(model: Any) -> Iterator[tuple[int, Callable[..., Iterator[int]]]]:
+    """How many batches run at once, and the `map` that runs them.
+
+    On CPU one a core, each on one thread: the products of a single token are too small to be worth sharing.
+    """
+    workers = torch.get_num_threads() if model.device.type == "cpu" else 1
+    if workers == 1:
+        yield 1, map
+        return
+    try:
+        # A thread's own setting; torch also makes it the default of threads yet to come, so it is put back.
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield workers, pool.map
+    finally:
+        torch.set_num_threads(workers)
 
 
 def window(model: Any) -> int | None:
@@ -207,10 +250,10 @@ def _uniforms(rows: Sequence[int], sampling: Sampling) -> torch.Tensor:
     return torch.from_numpy(np.stack(drawn))
 
 
-def _cache(model: Any, room: int) -> DynamicCache:
-    """The model's own kind of cache its plain layers replaced by roomy ones (sliding windows stay as they are)."""
+def _cache(model: Any) -> DynamicCache:
+    """The model's own kind of cache, its plain layers replaced by roomy ones (sliding windows stay as they are)."""
     cache = DynamicCache(config=model.config)
-    cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
@@ -231,7 +274,7 @@ def _decode(
     mask = torch.cat([mask, mask.new_ones(len(rows), sampling.max_new_tokens)], dim=1)  # (B, T + new)
     uniforms = _uniforms(rows, sampling).to(model.device)
     stops = torch.tensor(sorted(sampling.stop_ids), device=model.device)
-    cache = _cache(model, width + steps)
+    cache = _cache(model)
     # Only the last position's logits are wanted, and most models can be told so.
     last_only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     index = torch.tensor(rows)
