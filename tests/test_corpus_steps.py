@@ -273,6 +273,7 @@ def test_decontamination_finds_ngrams_and_whole_short_items(text, item):
         ("café".encode(), None, "café"),
         ("café".encode("latin-1"), "iso-8859-1", "café"),
         (b"\xef\xbb\xbfbom", None, "bom"),
+        ("éüöàèß".encode() * 3 + b"\xff", "iso-8859-1", "éüöàèß" * 3 + "\ufffd"),
         ("Žluťoučký kůň".encode("cp1250"), "windows-1250", "Žluťoučký kůň"),
     ],
 )

@@ -26,13 +26,13 @@ LOCAL = "file:///"  # an address that collect gives a file of the user's folder
 
 def records(path: Path, limit: int) -> Iterator[Record]:
     """The archive's records. Behind a damaged gzip member reading goes on at the next one."""
-    with Stream(path.open("rb"), form(path.name).compression) as stream:
+    with Stream(path.open("rb"), form(path.name).compression, limit) as stream:
         while True:
             noted = False
             try:
                 for record in ArchiveIterator(stream):
                     found = payload(record, limit) if documents(record) else Skipped(kind=record.rec_type)
-                    noted = isinstance(found, Refused) and found.reason == "broken_file"
+                    noted = isinstance(found, Refused)  # so is the trouble that its rest may hold
                     yield found
             except (ArchiveLoadFailed, EOFError, ValueError):
                 yield Refused(reason=stream.trouble or "broken_file")

@@ -62,14 +62,14 @@ def lines(stream: Stream, limit: int) -> Iterator[bytes | Refused]:
                 return
 
 
-def opened(path: Path) -> Stream:
+def opened(path: Path, limit: int) -> Stream:
     """The file, decompressed."""
-    return Stream(path.open("rb"), form(path.name).compression)
+    return Stream(path.open("rb"), form(path.name).compression, limit)
 
 
 def json_lines(path: Path, limit: int, columns: Columns) -> Iterator[Record]:
     """An object a line."""
-    with opened(path) as stream:
+    with opened(path, limit) as stream:
         for line in lines(stream, limit):
             yield line if isinstance(line, Refused) else partial(json_row, line, columns)
 
@@ -99,7 +99,7 @@ def loads(line: bytes) -> Any:
 def separated(path: Path, limit: int, columns: Columns) -> Iterator[Record]:
     """CSV (RFC 4180) and TSV; the first row names the columns."""
     csv.field_size_limit(limit)  # the csv module's own is 131,072 characters, for the whole process
-    with opened(path) as stream:
+    with opened(path, limit) as stream:
         troubles: list[Refused] = []
         dialect = "excel-tab" if form(path.name).suffix == ".tsv" else "excel"
         reader = csv.reader(_texts(stream, limit, troubles), dialect)
@@ -135,7 +135,7 @@ def parquet(path: Path, limit: int, columns: Columns) -> Iterator[Record]:
     """The rows of every row group; of a broken or exploding group each row is counted as lost."""
     if form(path.name).compression:
         # Parquet is read from its end, so a compressed one is unpacked first; the stream bounds what that can take.
-        with opened(path) as stream, tempfile.TemporaryFile() as plain:
+        with opened(path, limit) as stream, tempfile.TemporaryFile() as plain:
             shutil.copyfileobj(io.BufferedReader(stream), plain, CHUNK)
             if stream.trouble:
                 yield Refused(reason=stream.trouble)
@@ -158,7 +158,7 @@ def _row_groups(plain: BinaryIO, limit: int, columns: Columns) -> Iterator[Recor
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
         given, reason = 0, "broken_file"
-        if explodes(group):
+        if explodes(group, limit):
             reason = "decompression_bomb"
         else:
             try:
@@ -179,9 +179,10 @@ def _cells(batch: pa.RecordBatch, row: int, limit: int, columns: Columns) -> Cal
     return partial(document, values, columns)
 
 
-def explodes(group: pq.RowGroupMetaData) -> bool:
+def explodes(group: pq.RowGroupMetaData, limit: int) -> bool:
     """Whether a column of the group unpacks to far more than it takes in the file."""
     chunks = [group.column(number) for number in range(group.num_columns)]
     return any(
-        chunk.total_uncompressed_size > max(UNSUSPECTED, MAX_RATIO * chunk.total_compressed_size) for chunk in chunks
+        chunk.total_uncompressed_size > max(UNSUSPECTED * limit, MAX_RATIO * chunk.total_compressed_size)
+        for chunk in chunks
     )

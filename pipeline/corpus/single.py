@@ -25,7 +25,7 @@ def records(path: Path, name: str, limit: int) -> Iterator[Record]:
 
 def document(file: BinaryIO, name: str, limit: int) -> Parsed:
     """The document in an open file, read as its name says; at most `limit` bytes when unpacked."""
-    with Stream(file, form(name).compression) as stream:
+    with Stream(file, form(name).compression, limit) as stream:
         data = io.BufferedReader(stream).read(limit + 1)
         if stream.trouble:
             return Refused(reason=stream.trouble, id=name)
@@ -57,10 +57,14 @@ def pdf(data: bytes, name: str, limit: int) -> Parsed:
 
 
 def decoded(data: bytes, declared: str | None = None, html: bool = False) -> str:
-    """The bytes as text: UTF-8 where they are, else as marked, as declared, or as they look."""
+    """The bytes as text: UTF-8 where they are (but for a few), else as marked, as declared, or as they look."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
+        mended = data.decode("utf-8-sig", errors="replace")
+        beyond_ascii = len(mended) - len(mended.encode("ascii", errors="ignore"))
+        if mended.count("\ufffd") * 10 < beyond_ascii:  # another encoding's bytes seldom make UTF-8 by chance
+            return mended
         marked = next((name for mark, name in MARKS if data.startswith(mark)), None)
         found = marked or declared or detect_encoding(data, from_html_meta=html) or "latin-1"
         return bytes_to_str(data, found, errors="replace")

@@ -14,22 +14,21 @@ CHUNK = 1 << 16
 MEMBER = b"\x1f\x8b\x08"  # how a gzip member begins (RFC 1952)
 # Text shrinks to a third or a tenth, tables of repeated lines to a fiftieth; gzip's limit is 1,032, zstd's far above.
 MAX_RATIO = 200
-UNSUSPECTED = 200_000_000  # bytes that a file may give before its ratio is looked at
+UNSUSPECTED = 4  # longest documents that a file may give before its ratio is looked at
 
 
 class Stream(io.RawIOBase):
     """`trouble` is "" while all is well, then "broken_file" or "decompression_bomb"; the stream ends there.
 
-    file: closed with the stream. compression: ".gz", ".zst" or "". A ratio above max_ratio is a bomb's once more than
-    `unsuspected` bytes were given.
+    file: closed with the stream. compression: ".gz", ".zst" or "". limit: bytes of the longest document; a file, or a
+    member of a gzip file, that gives more than UNSUSPECTED times as much, and MAX_RATIO times its own size, is a bomb.
     """
 
-    def __init__(
-        self, file: BinaryIO, compression: str, max_ratio: float = MAX_RATIO, unsuspected: int = UNSUSPECTED
-    ) -> None:
+    def __init__(self, file: BinaryIO, compression: str, limit: int) -> None:
         self.trouble = ""
-        self._max_ratio, self._unsuspected = max_ratio, unsuspected
+        self._unsuspected = UNSUSPECTED * limit
         self._given = 0
+        self._member_at = (0, 0)  # bytes taken and given where the present gzip member began
         self._file = file
         self._member = zlib.decompressobj(31) if compression == ".gz" else None
         self._input = b""  # compressed bytes that the present member has not taken yet
@@ -53,7 +52,8 @@ class Stream(io.RawIOBase):
             self.trouble = "broken_file"
             return 0
         self._given += len(data)
-        if self._given > self._unsuspected and self._given > self._max_ratio * self._file.tell():
+        taken, given = self._file.tell() - self._member_at[0], self._given - self._member_at[1]
+        if given > self._unsuspected and given > MAX_RATIO * taken:
             self.trouble = "decompression_bomb"
             return 0
         buffer[: len(data)] = data
@@ -68,7 +68,7 @@ class Stream(io.RawIOBase):
             while self._member.eof:
                 rest = (self._input or self._more()).lstrip(b"\0")  # zeros behind a member are padding
                 if rest:
-                    self._member = zlib.decompressobj(31)
+                    self._begin()
                 elif not self._input:
                     return b""
                 self._input = rest
@@ -79,20 +79,25 @@ class Stream(io.RawIOBase):
             if data:
                 return data
 
+    def _begin(self) -> None:
+        self._member = zlib.decompressobj(31)
+        self._member_at = (self._file.tell() - len(self._input), self._given)
+
     def _more(self) -> bytes:
         self._input = self._file.read(CHUNK)
         return self._input
 
     def resume(self) -> bool:
-        """Goes on at the next gzip member behind the damage. False where there is none, or no such damage."""
-        if self._member is None or self.trouble != "broken_file":
+        """Goes on at the next gzip member behind the trouble. False where there is none, or no trouble."""
+        if self._member is None or not self.trouble:
             return False
         window, start = self._input, 1
         while (at := next_member(window, start)) < 0:
             if not self._more():
                 return False
             window, start = window[-2:] + self._input, 0  # the three bytes may stand across two chunks
-        self._input, self._member, self.trouble = window[at:], zlib.decompressobj(31), ""
+        self._input, self.trouble = window[at:], ""
+        self._begin()
         return True
 
     def close(self) -> None:
