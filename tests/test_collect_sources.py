@@ -8,13 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
+from pipeline.chain import CHAIN
+from pipeline.collect import raw
 from pipeline.collect.fetch import spread
 from pipeline.collect.outside import identity
 from pipeline.collect.presets import PRESETS
 from pipeline.collect.recipe import Recipe
 from pipeline.corpus.mix import Mix
 from pipeline.corpus.step import Ledger
-from pipeline.recipe import validate
+from pipeline.recipe import load, validate
 from pipeline.stage import UserError
 from tests.test_collect_files import TEXT, clean, collect
 
@@ -82,6 +84,7 @@ def test_what_a_killed_run_fetched_is_not_fetched_again(tmp_path, memory):
         ({"fetch": {"addresses": ["file:///tmp/a.jsonl"]}}, "lies on this machine. Name its folder under files:"),
         ({"fetch": {"addresses": ["nosuch://a/b.jsonl"]}}, "cannot be fetched: ValueError"),
         ({"fetch": {"addresses": ["http://127.0.0.1:9/a.warc.gz"]}}, "This source needs a network"),
+        ({"fetch": {"addresses": ["s3://bucket/a.warc.gz"]}}, "Install what reads such addresses"),
         ({"dataset": {"path": "org/name", "revision": COMMIT}}, "A Hub data set needs a network the first time"),
     ],
 )
@@ -173,6 +176,39 @@ def test_only_what_lies_on_this_machine_is_identified_by_its_bytes(tmp_path, mon
     monkeypatch.delenv("PLACE")
     with pytest.raises(UserError, match=r"folder = \$PLACE: PLACE is not set in the environment. Set it"):
         identity(validate(Recipe, {"sources": sources}, "x"))
+
+
+ARTICLE = """Last spring the town decided to open its old harbour to small boats again. The council had closed it when
+the ferry moved to the other side of the bay, and for eleven years nothing but gulls came there. Now the wooden piers
+have been mended, and there is a crane which lifts boats out of the water for the winter.
+The work was done by people from the town, who met on Saturdays and brought their own tools. Some of them had worked
+in the harbour when they were young, and they knew where the stones lay that could hurt a boat.
+On the first day of May the gates were opened with music, and forty boats came in before it was dark. The harbour
+master, who is paid by the fees, says that she has never seen so many people on the piers, and that she is happy."""
+
+
+def test_the_web_recipe_makes_parquet_of_archives_and_pages(tmp_path, monkeypatch):
+    recipe = load("web", CHAIN)
+    docs = tmp_path / "web"
+    docs.mkdir()
+    paragraphs = "".join(f"<p>{line}</p>" for line in ARTICLE.replace("\n", " ").split(". "))
+    (docs / "page.html").write_text(f"<html><body><nav>Home</nav><article>{paragraphs}</article></body></html>")
+    other = paragraphs.replace("harbour", "station").replace("boats", "trains").replace("town", "village")
+    raw.write_warc_shards(docs, [("http://a.example/", other.encode())], "0")
+    (docs / "notes.txt").write_text("not taken")
+    monkeypatch.setenv("WEB", str(docs))
+    collect(tmp_path / "out", **recipe.own["collect"].given())
+    metrics = clean(
+        tmp_path / "out", tmp_path / "corpus", **{**recipe.own["corpus"].given(), "tasks": 1, "workers": 1}
+    )
+    assert (metrics["documents_read"], metrics["documents_kept"]) == (2, 2)
+    paths = sorted((tmp_path / "corpus").glob("*/*.parquet"))
+    rows = {row["id"]: row for path in paths for row in pq.read_table(path).to_pylist()}
+    assert set(rows) == {"page.html", "http://a.example/"}
+    page = rows["page.html"]
+    assert "Home" not in page["text"] and "forty boats came in" in page["text"]
+    assert (page["source"], page["language"], page["url"]) == ("web", "en", "")
+    assert page["licence"] == "each page belongs to its publisher"
 
 
 WORLD = {

@@ -139,6 +139,11 @@ def test_each_form_gives_its_document(tmp_path, name, compression):
 MEMBERS = [gzip.compress(json.dumps({"text": str(n)}).encode() + b"\n") for n in range(3)]
 DAMAGED = MEMBERS[1][:12] + b"\x00\xff\x00\xff" + MEMBERS[1][16:]
 PAGES = [warc((f"{URL}{n}", "text/plain", b"page %d " % n * 30), gzipped=True) for n in range(3)]
+# A record that is longer than it says, and one without an address.
+LYING = gzip.compress(
+    warc((URL, "text/plain", b"no such length"), kind="resource").replace(b"Content-Length: 14", b"Content-Length: 3")
+)
+NAMELESS = gzip.compress(warc((URL, "text/plain", b"x")).replace(b"WARC-Target-URI", b"WARC-Target-Nil"))
 DEEP = f"<html>{'<div>' * 100_000}x{'</div>' * 100_000}</html>"
 LONG = b'{"text": "' + b"a" * 5000 + b'"}\n'
 ROW = b'{"text": "b"}\n'
@@ -161,6 +166,8 @@ BOMB = b'{"text": "' + b"a" * 3_000_000 + b'"}\n'
         ("cut.warc.gz", b"".join(PAGES)[:-20], None, ["page 0", "page 1", "broken_file"]),
         ("damaged.warc.gz", PAGES[0] + PAGES[1][:60] + b"\xff" * 9 + PAGES[1][69:] + PAGES[2], None,
          ["page 0", "broken_file", "page 2"]),
+        ("lying.warc.gz", PAGES[0] + LYING + PAGES[2], None, ["page 0", "no ", "page 2"]),
+        ("nameless.warc.gz", PAGES[0] + NAMELESS + PAGES[2], None, ["page 0", "broken_file", "page 2"]),
         ("no.warc", b"this is no archive\n" * 9, None, ["broken_file"]),
         ("cut.parquet", table(*({"text": str(n)} for n in range(9)))[:-40], None, ["broken_file"]),
         ("long.jsonl", LONG + ROW, 1000, ["too_long", "b"]),

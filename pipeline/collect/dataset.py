@@ -32,8 +32,8 @@ def collect(section: DataSet, name: str, out: Path) -> dict[str, float]:
             raw.write_jsonl_shards(out, counted(chain((first,), rows), section.columns, progress))
             return {"rows": progress.done}
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and str(error.filename or "").startswith(str(out)):
-            raise  # of this machine: a full disk, say
+        if isinstance(error, OSError) and error.errno in raw.DISK:
+            raise
         need = "" if section.local else " A Hub data set needs a network the first time (and HF_HUB_OFFLINE unset)."
         raise UserError(
             f"{where}: {section.path} (split '{section.split}') cannot be read: {type(error).__name__}: "

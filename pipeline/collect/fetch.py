@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.collect import raw
 from pipeline.collect.source import Fetch
 from pipeline.formats import SUFFIXES, form
 from pipeline.progress import track
@@ -31,8 +32,8 @@ def collect(section: Fetch, name: str, out: Path, resume: Path) -> dict[str, flo
             f"{where}: {error}. Install what reads such addresses, or copy the files and use files:."
         ) from None
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.filename and str(error.filename).startswith(str(resume)):
-            raise  # of this machine: a full disk, say
+        if isinstance(error, OSError) and error.errno in raw.DISK:
+            raise
         raise UserError(
             f"{where}: its files cannot be fetched: {type(error).__name__}: {str(error)[:200]}. This source needs a "
             "network; what was fetched is kept, and the same command goes on from there."

@@ -4,6 +4,7 @@
 `raw/sources.json`, which says for each source its name, kind, path, licence and weight.
 """
 
+import errno
 import json
 import random
 import uuid
@@ -21,6 +22,7 @@ from warcio.warcwriter import WARCWriter
 from pipeline.formats import PAGES, PDF, form
 
 CRAWLED = datetime(2025, 1, 1, tzinfo=UTC)  # every record's date counts seconds from here
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # failures of this machine, whatever the source
 SHARD = 4_000  # documents a file, so that a few workers can share the reading
 
 

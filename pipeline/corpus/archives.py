@@ -24,17 +24,23 @@ ENCODINGS = ("", "identity", "gzip", "x-gzip", "deflate", "br")  # that warcio u
 LOCAL = "file:///"  # an address that collect gives a file of the user's folder
 
 
+class Archive(ArchiveIterator):
+    """warcio's iterator without its warning on the terminal for each record of a false length."""
+
+    INC_RECORD = ""
+
+
 def records(path: Path, limit: int) -> Iterator[Record]:
-    """The archive's records. Behind a damaged gzip member reading goes on at the next one."""
+    """The archive's records. Behind a record that cannot be read it goes on at the next gzip member."""
     with Stream(path.open("rb"), form(path.name).compression, limit) as stream:
         while True:
             noted = False
             try:
-                for record in ArchiveIterator(stream):
+                for record in Archive(stream):
                     found = payload(record, limit) if documents(record) else Skipped(kind=record.rec_type)
                     noted = isinstance(found, Refused)  # so is the trouble that its rest may hold
                     yield found
-            except (ArchiveLoadFailed, EOFError, ValueError):
+            except (ArchiveLoadFailed, EOFError, ValueError, AttributeError):  # the last: a page without address
                 yield Refused(reason=stream.trouble or "broken_file")
                 noted = True
             if stream.trouble and not noted:

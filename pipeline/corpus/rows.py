@@ -173,7 +173,10 @@ def _row_groups(plain: BinaryIO, limit: int, columns: Columns) -> Iterator[Recor
 
 
 def _cells(batch: pa.RecordBatch, row: int, limit: int, columns: Columns) -> Callable[[], Parsed] | Refused:
-    values = {name: column[row].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    try:
+        values = {name: column[row].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    except (UnicodeDecodeError, ValueError, OverflowError):  # no UTF-8, or a date beyond Python's
+        return Refused(reason="bad_value")
     if sum(len(value) for value in values.values() if isinstance(value, str)) > limit:
         return Refused(reason="too_long")
     return partial(document, values, columns)

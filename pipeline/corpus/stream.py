@@ -88,10 +88,18 @@ class Stream(io.RawIOBase):
         return self._input
 
     def resume(self) -> bool:
-        """Goes on at the next gzip member behind the trouble. False where there is none, or no trouble."""
-        if self._member is None or not self.trouble:
+        """Goes on at the next gzip member, also where the present one is sound. False where there is none."""
+        if self._member is None:
             return False
-        window, start = self._input, 1
+        try:
+            while not self.trouble and not self._member.eof:
+                if not self._input and not self._more():
+                    return False
+                self._member.decompress(self._input, CHUNK)
+                self._input = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+        except zlib.error:
+            self.trouble = "broken_file"
+        window, start = self._input, 1 if self.trouble else 0
         while (at := next_member(window, start)) < 0:
             if not self._more():
                 return False
