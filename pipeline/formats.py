@@ -4,7 +4,6 @@ A file of rows or an archive holds many documents, any other file is one. Each m
 """
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 ARCHIVES = (".warc", ".arc", ".wet", ".wat")
@@ -37,6 +36,6 @@ def form(name: str) -> Form:
     """The form of a file: `crawl.warc.wet.gz` is a WET file in gzip."""
     lower = name.lower()
     compression = next((end for end in COMPRESSIONS if lower.endswith(end)), "")
-    rest = lower.removesuffix(compression)
-    suffix = PurePosixPath(rest).suffix
-    return Form(suffix=suffix if suffix in SUFFIXES else "", compression=compression)
+    stem, _, end = lower.removesuffix(compression).rpartition("/")[2].rpartition(".")
+    suffix = f".{end}"
+    return Form(suffix=suffix if stem and suffix in SUFFIXES else "", compression=compression)

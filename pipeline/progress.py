@@ -55,7 +55,7 @@ class Progress:
         self.last = time.monotonic()
         seconds = self.last - self.started
         rate = (self.done - self.initial) / max(seconds, 1e-9)
-        left = "time left not known"
+        left = "time left not known yet"
         if self.total is not None and rate > 0:
             left = f"{(self.total - self.done) / rate:.0f} s left"
         share = f"/{self.total} {self.unit} ({self.done / max(self.total, 1):.0%})" if self.total else f" {self.unit}"

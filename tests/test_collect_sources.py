@@ -126,7 +126,9 @@ def test_a_data_set_without_the_columns_says_which_it_has(tmp_path):
 def test_each_preset_is_a_whole_source(name):
     preset = PRESETS[name]
     given = {"dataset": {"revision": COMMIT, "max_documents": 10}} if preset.section == "dataset" else {}
-    (source,) = validate(Recipe, {"sources": [{"name": "a", "preset": name, **given}]}, "x").listed()
+    recipe = validate(Recipe, {"sources": [{"name": "a", "preset": name, **given}]}, "x")
+    assert validate(Recipe, recipe.model_dump(mode="json"), "as the worker reads it") == recipe
+    (source,) = recipe.listed()
     section = getattr(source, preset.section)
     assert source.licence == preset.licence and section is not None
     if preset.section == "dataset":
@@ -144,6 +146,7 @@ def test_each_preset_is_a_whole_source(name):
         ({"dataset": {"path": "a/b", "revision": "main"}}, "should match pattern"),
         ({"dataset": {"path": "~/a", "revision": COMMIT}}, "revision is of a Hub data set"),
         ({"fetch": {"addresses": ["/tmp/a.warc"]}}, "/tmp/a.warc is no address (https://.., s3://..)"),
+        ({"fetch": {"addresses": ["https://me:secret@a.example/b.warc"]}}, "an address of a.example holds a user's"),
         ({"files": {"folder": "a"}, "weight": 0}, "greater than 0"),
         ({"name": "a/b", "files": {"folder": "a"}}, "should match pattern"),
     ],

@@ -22,6 +22,7 @@ from pipeline.corpus.rows import document, loads
 from pipeline.corpus.sources import Columns
 from pipeline.corpus.step import Ledger
 from pipeline.corpus.stream import Stream, next_member
+from pipeline.formats import Form, form
 
 TEXT = "The fox went down to the lake, und die Füchsin kam mit."
 PAGE = f"<html><body><p>{TEXT}</p></body></html>"
@@ -309,3 +310,20 @@ def records(data: bytes) -> int:
 def test_a_stream_of_plain_bytes_is_the_file(tmp_path):
     data = bytes(range(256)) * 1000
     assert io.BufferedReader(Stream(io.BytesIO(data), "", 10)).read() == data
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "compression"),
+    [
+        ("a/b.TXT", ".txt", ""),
+        ("crawl.warc.wet.gz", ".wet", ".gz"),
+        ("a.tar.gz", "", ".gz"),
+        (".txt", "", ""),
+        ("folder.md/readme", "", ""),
+        ("rows.jsonl.zst", ".jsonl", ".zst"),
+        (".gz", "", ".gz"),
+        ("file:///a%20b.pdf", ".pdf", ""),
+    ],
+)
+def test_a_name_says_the_form(name, suffix, compression):
+    assert form(name) == Form(suffix=suffix, compression=compression)

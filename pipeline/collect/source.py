@@ -7,6 +7,7 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -85,6 +86,11 @@ class Fetch(Section):
         for address in value:
             if not ADDRESS.fullmatch(address):
                 raise ValueError(f"{address} is no address (https://.., s3://..); a folder stands under files:.")
+            if "@" in urlsplit(address).netloc:
+                raise ValueError(
+                    f"an address of {urlsplit(address).hostname} holds a user's name or password, which recipe and "
+                    "manifest would keep. Leave it out; the library has its own place for it (a .netrc file, say)."
+                )
         return value
 
 

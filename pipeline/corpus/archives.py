@@ -62,14 +62,14 @@ def documents(record: ArcWarcRecord) -> bool:
 
 def payload(record: ArcWarcRecord, limit: int) -> Record:
     """The page, with its payload read while the archive stands there; Refused where it is cut or beyond measure."""
-    url, data, body = address(record), b"", record.content_stream()
+    url, data, body = address(record), bytearray(), record.content_stream()
     while len(data) <= limit and (piece := body.read(limit + 1 - len(data))):
         data += piece
     if len(data) > limit:
         return Refused(reason="too_long", id=url)
     if getattr(record.raw_stream, "limit", 0) > 0:  # bytes that the record promised and the file does not hold
         return Refused(reason="broken_file", id=url)
-    return partial(page, record, data, limit)
+    return partial(page, record, bytes(data), limit)
 
 
 def page(record: ArcWarcRecord, data: bytes, limit: int) -> Parsed:

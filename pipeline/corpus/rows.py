@@ -25,23 +25,27 @@ BATCH = 64  # rows of Parquet at a time
 
 def field(row: dict[str, Any], name: str) -> Any:
     """The value under a name; "metadata.url" looks into the object "metadata" where no column has the whole name."""
-    if name in row or "." not in name:
-        return row.get(name)
-    outer, _, inner = name.partition(".")
-    return field(row[outer], inner) if isinstance(row.get(outer), dict) else None
+    value = row.get(name)
+    if value is None and "." in name:
+        outer, _, inner = name.partition(".")
+        value = field(row[outer], inner) if isinstance(row.get(outer), dict) else None
+    return value
 
 
 def document(row: dict[str, Any], columns: Columns) -> Parsed:
     """The row as a document; several text columns are joined by an empty line."""
     found = field(row, columns.id)
     name = str(found) if found is not None else None
-    parts = [part for part in (field(row, column) for column in columns.text) if isinstance(part, str)]
+    parts = [part for column in columns.text if isinstance(part := field(row, column), str)]
     html = not parts
     text = field(row, columns.html) if html else "\n\n".join(part for part in parts if part)
     if not isinstance(text, str):
         return Refused(reason="no_text", id=name)
-    more = {key: field(row, getattr(columns, key)) for key in ("url", "licence")}
-    return {"text": text, "id": name, "html": html, **{k: v for k, v in more.items() if isinstance(v, str) and v}}
+    parsed = {"text": text, "id": name, "html": html}
+    for key, column in (("url", columns.url), ("licence", columns.licence)):
+        if isinstance(value := field(row, column), str) and value:
+            parsed[key] = value
+    return parsed
 
 
 def lines(stream: Stream, limit: int) -> Iterator[bytes | Refused]:

@@ -1,7 +1,6 @@
 """One document a file: prose, code, web pages and the text layer of PDF files."""
 
 import codecs
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -26,7 +25,7 @@ def records(path: Path, name: str, limit: int) -> Iterator[Record]:
 def document(file: BinaryIO, name: str, limit: int) -> Parsed:
     """The document in an open file, read as its name says; at most `limit` bytes when unpacked."""
     with Stream(file, form(name).compression, limit) as stream:
-        data = io.BufferedReader(stream).read(limit + 1)
+        data = stream.take(limit + 1)
         if stream.trouble:
             return Refused(reason=stream.trouble, id=name)
     if len(data) > limit:

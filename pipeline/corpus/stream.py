@@ -59,6 +59,13 @@ class Stream(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
+    def take(self, count: int) -> bytes:
+        """The next bytes, `count` at most, without room being made for all of them at once."""
+        data = bytearray()
+        while len(data) < count and (piece := self.read(min(CHUNK, count - len(data)))):
+            data += piece
+        return bytes(data)
+
     def _next(self, size: int) -> bytes:
         if self._zstd is not None:
             return self._zstd.read(min(size, CHUNK))
