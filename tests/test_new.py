@@ -4,6 +4,8 @@ import gzip
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import new
@@ -56,13 +58,15 @@ def test_packed_documents_are_counted_roughly(tmp_path):
     folder.mkdir()
     rows = "".join(json.dumps({"text": f"{n} {TEXT}"}) + "\n" for n in range(50)).encode()
     (folder / "rows.jsonl.gz").write_bytes(gzip.compress(rows))
-    (folder / "rows.parquet").write_bytes(b"x" * 60_000)
+    (folder / "cut.jsonl.gz").write_bytes(gzip.compress(rows)[:-8])
+    (folder / "damaged.parquet").write_bytes(b"x" * 1000)
+    pq.write_table(pa.table({"text": [f"{n} {TEXT}" for n in range(30)]}), folder / "rows.parquet")
     (folder / "crawl.warc").write_bytes(b"x" * 600_000)
     (folder / "crawl.warc.wat.gz").write_bytes(b"x" * 600_000)
     (folder / "one.pdf").write_bytes(b"x" * 100_000)
     (folder / "code.py").write_bytes(b"x" * 1000)
     documents, text_bytes = new.measure(str(folder))
-    assert 40 <= documents <= 80 and 120_000 <= text_bytes <= 160_000
+    assert 50 + 30 + 10 + 2 <= documents <= 50 + 50 + 30 + 10 + 2 and 75_000 <= text_bytes <= 120_000
 
 
 def test_a_recipe_is_never_overwritten(docs, recipes, capsys):
