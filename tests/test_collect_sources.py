@@ -36,6 +36,8 @@ def memory():
         filesystem.pipe(f"/bucket/crawl/{number}.jsonl", json.dumps({"text": f"{TEXT} {number}"}).encode())
     listing = "".join(f"crawl/{number}.jsonl\n" for number in range(6)).encode()
     filesystem.pipe("/bucket/warc.paths.gz", gzip.compress(listing))
+    filesystem.pipe("/bucket/empty.paths", b"\n")
+    filesystem.pipe("/bucket/broken.paths.gz", b"no gzip")
     yield filesystem
     filesystem.store.clear()
 
@@ -79,6 +81,8 @@ def test_what_a_killed_run_fetched_is_not_fetched_again(tmp_path, memory):
     ("source", "message"),
     [
         ({"fetch": {"addresses": ["memory://bucket/none/*.jsonl"]}}, "no file matches memory://bucket/none"),
+        ({"fetch": {"addresses": ["memory://bucket/empty.paths"]}}, "no file matches memory://bucket/empty.paths"),
+        ({"fetch": {"addresses": ["memory://bucket/broken.paths.gz"]}}, "cannot be fetched: error"),
         ({"fetch": {"addresses": ["memory://bucket/a.exe"]}}, "memory://bucket/a.exe cannot be read. Accepted"),
         ({"fetch": {"addresses": ["memory://bucket/none.jsonl"]}}, "cannot be fetched: FileNotFoundError"),
         ({"fetch": {"addresses": ["file:///tmp/a.jsonl"]}}, "lies on this machine. Name its folder under files:"),

@@ -31,7 +31,7 @@ def collect(section: Fetch, name: str, out: Path, resume: Path) -> dict[str, flo
         raise UserError(
             f"{where}: {error}. Install what reads such addresses, or copy the files and use files:."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno in raw.DISK:
             raise
         raise UserError(
@@ -55,14 +55,14 @@ def found(section: Fetch, where: str) -> list[str]:
                 f"{where}: {address} lies on this machine. Name its folder under files: instead of fetch:."
             )
         if path.endswith(LISTS):
-            addresses += listed(address)
+            matches = listed(address)
         elif "*" in path:
             matches = sorted(filesystem.unstrip_protocol(match) for match in filesystem.glob(path))
-            if not matches:
-                raise UserError(f"{where}: no file matches {address}. Correct the address, or leave the source out.")
-            addresses += matches
         else:
-            addresses.append(address)
+            matches = [address]
+        if not matches:
+            raise UserError(f"{where}: no file matches {address}. Correct the address, or leave the source out.")
+        addresses += matches
     if unknown := next((address for address in addresses if not form(address).suffix), None):
         raise UserError(f"{where}: {unknown} cannot be read. Accepted, also with .gz or .zst: {', '.join(SUFFIXES)}.")
     return addresses
