@@ -5,6 +5,7 @@ and pretraining takes about half an hour at most. Never overwrites a recipe.
 """
 
 import argparse
+import io
 import json
 import re
 import shutil
@@ -13,9 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline.chain import CHAIN
 from pipeline.collect.outside import matching_files
-from pipeline.collect.recipe import SUFFIXES, Files
+from pipeline.collect.source import Folder
+from pipeline.formats import ARCHIVES, PAGES, PDF, SUFFIXES, form
 from pipeline.machine import cores, gpus
 from pipeline.pretrain.size import TOKENS_A_PARAMETER, a_layer, intermediate_size
 from pipeline.recipe import RECIPES, load
@@ -23,8 +28,12 @@ from pipeline.stage import UserError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 MIN_DOCUMENTS, MIN_BYTES = 10, 20_000  # below, there is nothing to hold out and no vocabulary to learn
-HTML_TEXT_SHARE = 0.4  # of a page's bytes that are its text; the rest is markup and menus
-PAGES = (".html", ".htm")
+# The share of a file's bytes that is text, once unpacked; the rest is markup, pictures, a crawler's own records.
+TEXT_SHARE = {
+    **dict.fromkeys(PAGES, 0.4), **dict.fromkeys(PDF, 0.1), **dict.fromkeys(ARCHIVES, 0.1), ".wet": 0.9, ".wat": 0.0,
+}  # fmt: skip
+UNPACKED = {"": 1.0, ".gz": 3.0, ".zst": 4.0}  # bytes that a byte unpacks to, roughly
+BYTES_A_PAGE = 60_000.0  # in an archive, with all that lies around it
 BUDGET_SECONDS = 1800  # of pretraining
 FLOPS_A_CORE = 4e10  # measured: 2.4M parameters at 5,500 tokens/s on two cores without AVX-512
 FLOPS_A_GPU = 3e13  # a modest share of what today's cards reach, since small models leave them waiting
@@ -89,7 +98,7 @@ class Size:
 
 
 def measure(folder: str) -> tuple[int, int]:
-    """(documents, bytes of text) of a folder; a row of a JSONL file is a document. Raises UserError for too little."""
+    """(documents, bytes of text) of a folder, rough where they are packed. Raises UserError for too little."""
     if not folder.strip():
         raise UserError("give the folder that holds your documents: make new NAME=mine DATA=~/docs")
     path = Path(folder).expanduser()
@@ -98,17 +107,23 @@ def measure(folder: str) -> tuple[int, int]:
             f"DATA={folder}: there is no folder {path.absolute()}. Give the folder that holds your documents."
         )
     try:
-        found = matching_files(Files(folder=folder, suffixes=SUFFIXES))
+        found = matching_files(Folder(folder=folder, suffixes=None), "DATA")
     except UserError:
         raise UserError(
             f"DATA={folder}: no file there ends in {', '.join(SUFFIXES)}. Put documents there, or name another folder."
         ) from None
     documents, text_bytes = 0, 0.0
     for _, file in found:
-        suffix = file.suffix.lower()
-        size = file.stat().st_size
-        text_bytes += size * (HTML_TEXT_SHARE if suffix in PAGES else 1.0)
-        documents += _lines(file) if suffix == ".jsonl" else size > 0
+        kind = form(file.name)
+        size = file.stat().st_size * UNPACKED[kind.compression]
+        share = TEXT_SHARE.get(kind.suffix, 1.0)
+        text_bytes += size * share
+        if not kind.many:
+            documents += size > 0
+        elif kind.suffix in ARCHIVES:
+            documents += round(size / BYTES_A_PAGE) if share else 0
+        else:
+            documents += _rows(file)
     if documents < MIN_DOCUMENTS or text_bytes < MIN_BYTES:
         raise UserError(
             f"DATA={folder}: {documents} documents with {text_bytes / 1000:.0f} kB of text are too few to learn a "
@@ -118,9 +133,19 @@ def measure(folder: str) -> tuple[int, int]:
     return documents, int(text_bytes)
 
 
-def _lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for line in file if line.strip())
+def _rows(path: Path) -> int:
+    """The rows of a file, as far as it can be read: corpus counts what cannot."""
+    kind, count = form(path.name), 0
+    try:
+        if kind.suffix == ".parquet":
+            return 0 if kind.compression else pq.read_metadata(path).num_rows
+        codec = {"": None, ".gz": "gzip", ".zst": "zstd"}[kind.compression]
+        with io.BufferedReader(pa.input_stream(str(path), compression=codec)) as file:
+            for line in file:
+                count += bool(line.strip())
+    except (OSError, pa.ArrowException):
+        pass  # cut or damaged: what was counted counts
+    return count
 
 
 def fit(documents: int, text_bytes: int, flops: float) -> Size:

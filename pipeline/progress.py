@@ -12,9 +12,12 @@ PLAIN_INTERVAL = 10.0  # seconds between plain lines
 
 
 class Progress:
-    """A bar (terminal) or periodic lines (pipe, log file). Use as a context manager; `update(n, loss=..)`."""
+    """A bar (terminal) or periodic lines (pipe, log file). Use as a context manager; `update(n, loss=..)`.
 
-    def __init__(self, total: int, what: str, unit: str, initial: int = 0) -> None:
+    total: None where it is not known.
+    """
+
+    def __init__(self, total: int | None, what: str, unit: str, initial: int = 0) -> None:
         self.total, self.what, self.unit, self.done, self.initial = total, what, unit, initial, initial
         self.started = self.last = time.monotonic()
         self.bar = None
@@ -52,12 +55,12 @@ class Progress:
         self.last = time.monotonic()
         seconds = self.last - self.started
         rate = (self.done - self.initial) / max(seconds, 1e-9)
-        left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "time left not known yet"
+        left = "time left not known yet"
+        if self.total is not None and rate > 0:
+            left = f"{(self.total - self.done) / rate:.0f} s left"
+        share = f"/{self.total} {self.unit} ({self.done / max(self.total, 1):.0%})" if self.total else f" {self.unit}"
         shown = "".join(f"  {k} {v:.4g}" for k, v in values.items())
-        sys.stderr.write(
-            f"{self.what}: {self.done}/{self.total} {self.unit} ({self.done / max(self.total, 1):.0%})  "
-            f"{rate:.3g} {self.unit}/s  {left}{shown}\n"
-        )
+        sys.stderr.write(f"{self.what}: {self.done}{share}  {rate:.3g} {self.unit}/s  {left}{shown}\n")
         sys.stderr.flush()
 
 

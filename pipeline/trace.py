@@ -65,18 +65,18 @@ def followed(run: Path) -> dict[str, Path]:
 
 def raw(folder: Path, document: str) -> Iterator[Found]:
     """Its places in the raw documents, as the corpus's own readers name them."""
-    from pipeline.corpus.read import READERS, Refused
+    from pipeline.corpus.read import Reader
+    from pipeline.corpus.record import Refused
     from pipeline.corpus.sources import load
     from pipeline.corpus.step import Ledger
 
     for source in load(folder):
-        reader = READERS[source.kind](source, Ledger(folder, "unused"))
+        reader = Reader(source, Ledger(folder, "unused"))
         for name in source.files:
             # A text file is one document, called after the file: no need to read the others.
             if source.kind == "text" and name != document:
                 continue
-            for number, record in enumerate(reader.records(source.folder / name)):
-                parsed = record if isinstance(record, Refused) else reader.parse(record, name, number)
+            for number, parsed in reader.parsed(name):
                 known = parsed.id if isinstance(parsed, Refused) else parsed["id"]
                 if (known or f"{name}#{number}") == document:
                     path = (source.folder / name).relative_to(folder.parent)

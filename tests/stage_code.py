@@ -19,8 +19,8 @@ NOTES = Path(__file__).with_name("stage_code.json")
 
 # Code outside its room that can change what a stage writes.
 SHARED = {
-    "collect": ["world"],
-    "corpus": ["intervals.py"],
+    "collect": ["world", "formats.py"],
+    "corpus": ["intervals.py", "formats.py"],
     "tokenizer": ["store.py", "chat_template.jinja"],
     "pretrain": ["store.py", "training_state.py"],
     "sft": ["chat.py", "trainers.py", "checkpoint.py", "intervals.py", "generate.py", "adapter.py", "lora.py"],

@@ -14,14 +14,14 @@ from pipeline.stage import UserError
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({}, "exactly one of storyworld, pydocs, files; found none"),
+        ({}, "exactly one of storyworld, pydocs, files, sources; found none"),
         ({"storyworld": {}, "pydocs": {}}, "found storyworld and pydocs"),
         ({"storyworld": {"documents": 100, "text_files": 101, "planted": 5}}, "text_files = 101 is more than"),
         ({"storyworld": {"documents": 100, "text_files": 1, "planted": 90}}, "planted = 90 is more than a quarter"),
         ({"storyworld": {"document": 100}}, "Did you mean 'documents'?"),
         ({"storyworld": {"documents": "many"}}, "valid integer"),
         ({"files": {}}, "'files.folder' is missing"),
-        ({"files": {"folder": "x", "suffixes": [".pdf"]}}, "cannot read .pdf. Accepted: .txt"),
+        ({"files": {"folder": "x", "suffixes": [".png"]}}, "cannot read .png. Accepted: .txt"),
         ({"pydocs": {"max_bytes": 5}}, "greater than or equal to 10000"),
     ],
 )

@@ -1,6 +1,5 @@
 """Each cleaning step by a table: what goes in, what comes out."""
 
-import gzip
 import json
 import math
 import random
@@ -16,10 +15,10 @@ from pipeline.corpus.boilerplate import without
 from pipeline.corpus.extract import resiliparse_text
 from pipeline.corpus.language import Language
 from pipeline.corpus.passages import once
-from pipeline.corpus.read import charset, decoded, whole
 from pipeline.corpus.recipe import Recipe, Safety
 from pipeline.corpus.repair import Repair, tidy
 from pipeline.corpus.shuffle import draw
+from pipeline.corpus.single import charset, decoded
 from pipeline.corpus.step import place, slug
 from pipeline.corpus.truth import judge, word_f1
 from pipeline.corpus.words import Words, ngrams, normal_words, sentences
@@ -274,6 +273,7 @@ def test_decontamination_finds_ngrams_and_whole_short_items(text, item):
         ("café".encode(), None, "café"),
         ("café".encode("latin-1"), "iso-8859-1", "café"),
         (b"\xef\xbb\xbfbom", None, "bom"),
+        ("éüöàèß".encode() * 3 + b"\xff", "iso-8859-1", "éüöàèß" * 3 + "\ufffd"),
         ("Žluťoučký kůň".encode("cp1250"), "windows-1250", "Žluťoučký kůň"),
     ],
 )
@@ -284,15 +284,6 @@ def test_bytes_are_decoded_as_utf8_or_as_declared(data, declared, text):
 def test_charset_comes_from_the_header():
     assert charset('text/html; Charset="ISO-8859-1"') == "ISO-8859-1"
     assert charset("text/html") is None
-
-
-@pytest.mark.parametrize(("cut", "complete"), [(0, True), (1, False), (40, False)])
-def test_cut_gzip_is_noticed(tmp_path, cut, complete):
-
-    data = gzip.compress(b"first" * 50) + gzip.compress(b"second" * 50)
-    path = tmp_path / "x.gz"
-    path.write_bytes(data[: len(data) - cut])
-    assert whole(path) is complete
 
 
 def test_places_keep_reading_order():

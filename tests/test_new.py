@@ -1,8 +1,11 @@
 """`make new`: a recipe sized to a folder and the machine; mistakes are one message and nothing is written."""
 
+import gzip
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import new
@@ -48,6 +51,22 @@ def test_the_recipe_loads_and_stops_after_the_base_model(docs, recipes, capsys):
     readme = (recipes / "mine" / "README.md").read_text(encoding="utf-8")
     assert "make all RECIPE=mine" in readme
     assert sorted(path.name for path in recipes.iterdir()) == ["mine"]
+
+
+def test_packed_documents_are_counted_roughly(tmp_path):
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    rows = "".join(json.dumps({"text": f"{n} {TEXT}"}) + "\n" for n in range(50)).encode()
+    (folder / "rows.jsonl.gz").write_bytes(gzip.compress(rows))
+    (folder / "cut.jsonl.gz").write_bytes(gzip.compress(rows)[:-8])
+    (folder / "damaged.parquet").write_bytes(b"x" * 1000)
+    pq.write_table(pa.table({"text": [f"{n} {TEXT}" for n in range(30)]}), folder / "rows.parquet")
+    (folder / "crawl.warc").write_bytes(b"x" * 600_000)
+    (folder / "crawl.warc.wat.gz").write_bytes(b"x" * 600_000)
+    (folder / "one.pdf").write_bytes(b"x" * 100_000)
+    (folder / "code.py").write_bytes(b"x" * 1000)
+    documents, text_bytes = new.measure(str(folder))
+    assert 50 + 30 + 10 + 2 <= documents <= 50 + 50 + 30 + 10 + 2 and 75_000 <= text_bytes <= 120_000
 
 
 def test_a_recipe_is_never_overwritten(docs, recipes, capsys):

@@ -1,29 +1,53 @@
 """What `collect` reads from outside the repository, as a JSON value that goes into the artifact's fingerprint.
 
 A folder: path, size and sha256 of each file. The installed documentation: Python's version and every distribution's.
-The story world reads nothing. Imports nothing heavy: the driver calls this at every start.
+The story world reads nothing; what is fetched is known by the recipe alone, so that a finished run needs no network.
+Imports nothing heavy: the driver calls this at every start.
 """
 
 import hashlib
 import importlib.metadata
+import os
 import platform
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.collect.recipe import Files, Recipe
+from pipeline.collect.recipe import Recipe
+from pipeline.collect.source import Folder, Source
+from pipeline.formats import SUFFIXES, form
 from pipeline.stage import UserError
 
 
 def identity(recipe: Recipe) -> Any:
-    """The JSON value. Raises UserError where the folder of `files:` is missing or holds nothing to read."""
-    if recipe.files is not None:
-        return [
-            {"path": name, "size": path.stat().st_size, "sha256": sha256(path)}
-            for name, path in matching_files(recipe.files)
-        ]
+    """The JSON value. Raises UserError where a source's folder is missing or holds nothing to read."""
     if recipe.pydocs is not None:
-        return {"python": platform.python_version(), "distributions": distributions()}
-    return None
+        return documentation()
+    if recipe.files is not None:
+        return listing(matching_files(recipe.files, "files.folder"))
+    found = {source.name: of_source(source) for source in recipe.listed()}
+    return {name: value for name, value in found.items() if value is not None} or None
+
+
+def of_source(source: Source) -> Any:
+    """One source's part of the value; None where the recipe alone says what it is."""
+    where = f"source '{source.name}', "
+    if source.files is not None:
+        return listing(matching_files(source.files, f"{where}files.folder"))
+    if source.dataset is not None and source.dataset.local:
+        return listing(every_file(source.dataset.path, f"{where}dataset.path"))
+    return documentation() if source.pydocs is not None else None
+
+
+def documentation() -> dict[str, Any]:
+    """Python and every installed distribution."""
+    return {"python": platform.python_version(), "distributions": distributions()}
+
+
+def listing(files: list[tuple[str, Path]]) -> list[dict[str, Any]]:
+    """Path, size and sha256 of each file."""
+    return [{"path": name, "size": path.stat().st_size, "sha256": sha256(path)} for name, path in files]
 
 
 def distributions() -> list[list[str]]:
@@ -36,32 +60,54 @@ def distributions() -> list[list[str]]:
     return [list(pair) for pair in sorted(found)]
 
 
-def matching_files(files: Files) -> list[tuple[str, Path]]:
-    """Name relative to the folder (with "/") and path of each file to read, sorted by name.
+def located(text: str, where: str) -> Path:
+    """The path that a recipe gives, `~` and `$NAME` filled in. Raises UserError for a name that is not set."""
+    filled = os.path.expandvars(text)
+    if unset := re.search(r"\$\{?(\w+)", filled):
+        raise UserError(
+            f"collect.yaml: {where} = {text}: {unset[1]} is not set in the environment. Set it, as in "
+            f"`{unset[1]}=/path make ..`, or write the path into the recipe."
+        )
+    return Path(filled).expanduser()
+
+
+def matching_files(files: Folder, where: str) -> list[tuple[str, Path]]:
+    """Name relative to the folder (with "/") and path of each file to read, sorted by name. `where`: the recipe's key.
 
     Hidden files and folders are passed over, and so are links: they may lead out of the folder or round in a circle.
     """
-    folder = Path(files.folder).expanduser()
+    suffixes = files.suffixes or SUFFIXES
+    found = every_file(files.folder, where, lambda name: form(name).suffix in suffixes)
+    if not found:
+        raise UserError(
+            f"collect.yaml: {where} = {files.folder}: no file there ends in {', '.join(suffixes)}. "
+            "Put documents into it, give another folder, or change the suffixes."
+        )
+    return found
+
+
+def every_file(text: str, where: str, wanted: Callable[[str], bool] = bool) -> list[tuple[str, Path]]:
+    """Name and path of every wanted file below a folder, or of the file itself. Raises UserError for neither."""
+    folder = located(text, where)
+    if folder.is_file():
+        return [(folder.name, folder)] if wanted(folder.name) else []
     if not folder.is_dir():
         raise UserError(
-            f"collect.yaml: files.folder = {files.folder}: there is no folder {folder.absolute()}. "
+            f"collect.yaml: {where} = {text}: there is no folder {folder.absolute()}. "
             "Give the folder that holds your documents."
         )
     found = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if path.suffix.lower() not in files.suffixes or any(part.startswith(".") for part in name.parts):
+        if not wanted(path.name) or any(part.startswith(".") for part in name.parts):
             continue
         if path.is_file() and not any((folder / parent).is_symlink() for parent in (name, *name.parents[:-1])):
-            found.append((name.as_posix(), path))
-    if not found:
-        raise UserError(
-            f"collect.yaml: files.folder = {files.folder}: no file there ends in {', '.join(files.suffixes)}. "
-            "Put documents into it, give another folder, or change files.suffixes."
-        )
+            # A name that is no UTF-8 could stand in no JSON file.
+            found.append((os.fsencode(name.as_posix()).decode("utf-8", "replace"), path))
     return sorted(found)
 
 
 def sha256(path: Path) -> str:
+    """Of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,13 +4,14 @@
 `raw/sources.json`, which says for each source its name, kind, path, licence and weight.
 """
 
+import errno
 import json
 import random
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from warcio.recordloader import ArcWarcRecord
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from pipeline.formats import PAGES, PDF, form
+
 CRAWLED = datetime(2025, 1, 1, tzinfo=UTC)  # every record's date counts seconds from here
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # failures of this machine, whatever the source
 SHARD = 4_000  # documents a file, so that a few workers can share the reading
 
 
@@ -40,7 +44,7 @@ def write_jsonl_shards(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_warc_shards(folder: Path, pages: Iterable[tuple[str, bytes]], seed: str) -> None:
-    """(url, HTML) pages in gzipped WARC files: HTTP responses, or resources where the address is no web address.
+    """(url, bytes) pages in gzipped WARC files: HTTP responses, or resources where the address is no web address.
 
     warcio would draw record ids and dates from the machine; both come from the seed here.
     """
@@ -62,12 +66,20 @@ def write_warc_shards(folder: Path, pages: Iterable[tuple[str, bytes]], seed: st
 def _record(writer: WARCWriter, url: str, html: bytes, header: dict[str, str]) -> ArcWarcRecord:
     # Readers look for an HTTP head in the records of web addresses only.
     if not url.startswith(("http://", "https://")):
-        header = header | {"Content-Type": "text/html"}
+        header = header | {"Content-Type": content_type(url)}
         return writer.create_warc_record(url, "resource", payload=BytesIO(html), warc_headers_dict=header)
     http = StatusAndHeaders("200 OK", [("Content-Type", "text/html; charset=utf-8")], protocol="HTTP/1.1")
     return writer.create_warc_record(
         url, "response", payload=BytesIO(html), http_headers=http, warc_headers_dict=header
     )
+
+
+def content_type(url: str) -> str:
+    """Of a file, by its name."""
+    found = form(url)
+    if found.compression:
+        return {".gz": "application/gzip", ".zst": "application/zstd"}[found.compression]
+    return "text/html" if found.suffix in PAGES else "application/pdf" if found.suffix in PDF else "text/plain"
 
 
 def write_text_files(folder: Path, documents: Iterable[tuple[str, str]]) -> None:
@@ -83,14 +95,18 @@ def write_sources(raw: Path, sources: Iterable[tuple[str, str, str, str]]) -> No
         {"name": name, "kind": kind, "path": path, "licence": licence, "weight": 1.0}
         for name, kind, path, licence in sources
     ]
+    write_sources_json(raw, rows)
+
+
+def write_sources_json(raw: Path, rows: list[dict[str, Any]]) -> None:
+    """sources.json; a row may also hold `columns`, what the columns of its rows mean."""
     raw.mkdir(parents=True, exist_ok=True)
     (raw / "sources.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def sharded(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """The items in lists of SHARD; one empty list where there are none, so that the folder is never empty."""
+def sharded(items: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    """The items SHARD by SHARD, each to be taken up before the next; one empty shard where there are no items."""
     rest = iter(items)
-    shard = list(islice(rest, SHARD))
-    yield shard
-    while shard := list(islice(rest, SHARD)):
-        yield shard
+    yield islice(rest, SHARD)
+    for first in rest:
+        yield chain((first,), islice(rest, SHARD - 1))

@@ -1,106 +1,59 @@
-"""What `collect` may be told: exactly one section, which names the source of the raw documents.
+"""What `collect` may be told: where the raw documents come from.
 
-`storyworld:` invents them, `pydocs:` reads the documentation installed on this machine, `files:` reads a folder.
+`storyworld:` invents them, `pydocs:` reads the documentation installed on this machine, `files:` reads a folder;
+`sources:` is a list of several, each with a name, a weight and a licence (pipeline/collect/source.py).
 """
 
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from pipeline.stage import Section, Stage, StageRecipe
-
-SUFFIXES = (".txt", ".md", ".rst", ".html", ".htm", ".jsonl")
-
-
-class StoryWorld(Section):
-    """The built-in story world as a small dirty web.
-
-    documents: clean stories. cards: short clean documents that say who is who and has what, the primer of a small
-        model. planted: pieces of dirt of each kind, on top of the clean stories. text_files: documents
-        that become single text files; a third of all documents are web pages, the rest JSONL.
-    labelled: labelled documents for the classifier of spam and abuse, from a seed of their own.
-    evaluation_items: held-out stories that must not be in the corpus; some documents leak them.
-    conversations, heldout_conversations: of the SFT training and of its held-out loss.
-    preferences, rl, evaluate: prompts of each kind.
-    """
-
-    documents: int = Field(17_000, ge=20)
-    cards: int = Field(3_200, ge=0)
-    planted: int = Field(240, ge=1)
-    text_files: int = Field(1_500, ge=0)
-    labelled: int = Field(1_500, ge=10)
-    evaluation_items: int = Field(300, ge=1)
-    conversations: int = Field(5_500, ge=1)
-    heldout_conversations: int = Field(300, ge=1)
-    preferences: int = Field(1_600, ge=1)
-    rl: int = Field(600, ge=1)
-    evaluate: int = Field(500, ge=1)
-
-    @model_validator(mode="after")
-    def fits(self) -> Self:
-        if self.text_files > self.documents:
-            raise ValueError(
-                f"text_files = {self.text_files} is more than documents = {self.documents}: it counts the stories "
-                "that become text files. Lower text_files or raise documents."
-            )
-        if self.planted > self.documents // 4:
-            raise ValueError(
-                f"planted = {self.planted} is more than a quarter of documents = {self.documents}: too few clean "
-                "stories to stand beside thirteen kinds of dirt. Lower planted or raise documents."
-            )
-        return self
-
-
-class PyDocs(Section):
-    """The documentation of Python and of every installed distribution.
-
-    max_bytes: of documents kept (UTF-8); modules come in the order of a hash, so fewer bytes are a fair sample.
-    conversations, heldout_conversations, preferences, rl, evaluate: at most so many of each.
-    """
-
-    max_bytes: int = Field(12_000_000, ge=10_000)
-    conversations: int = Field(9_000, ge=1)
-    heldout_conversations: int = Field(300, ge=1)
-    preferences: int = Field(1_600, ge=1)
-    rl: int = Field(600, ge=1)
-    evaluate: int = Field(500, ge=1)
-
-
-class Files(Section):
-    """A folder of documents, read with everything below it.
-
-    folder: its path; `~` is the home folder, a relative path starts where the command runs.
-    suffixes: the file names to take. licence: of the documents, for the data card.
-    """
-
-    folder: str = Field(min_length=1)
-    suffixes: tuple[str, ...] = Field(SUFFIXES, min_length=1)
-    licence: str = "unknown"
-
-    @field_validator("suffixes")
-    @classmethod
-    def known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [suffix for suffix in value if suffix not in SUFFIXES]
-        if unknown:
-            raise ValueError(f"cannot read {', '.join(unknown)}. Accepted: {', '.join(SUFFIXES)}.")
-        return value
+from pipeline.collect.source import MAX_SOURCES, Files, Source
+from pipeline.collect.worlds import PyDocs, StoryWorld
+from pipeline.stage import Stage, StageRecipe
 
 
 class Recipe(StageRecipe):
-    """Exactly one of the three sections; `storyworld: {}` is a section with every default."""
+    """Exactly one of these; `storyworld: {}` is a section with every default, `files:` is a list of one source."""
 
     storyworld: StoryWorld | None = None
     pydocs: PyDocs | None = None
     files: Files | None = None
+    sources: tuple[Source, ...] | None = None
+
+    @field_validator("sources")
+    @classmethod
+    def distinct(cls, value: tuple[Source, ...] | None) -> tuple[Source, ...] | None:
+        if value is not None and not 1 <= len(value) <= MAX_SOURCES:
+            raise ValueError(f"a recipe has 1 to {MAX_SOURCES} sources, not {len(value)}.")
+        names = [source.name.casefold() for source in value or ()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources are called '{twice[0]}'. Give each a name of its own.")
+        talking = [source.name for source in value or () if source.storyworld or source.pydocs]
+        if len(talking) > 1:
+            raise ValueError(
+                f"{' and '.join(talking)}: the story world and the installed documentation both write conversations "
+                "and prompts, so a recipe holds one of the two."
+            )
+        return value
 
     @model_validator(mode="after")
-    def one_source(self) -> Self:
+    def one_section(self) -> Self:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             names = ", ".join(type(self).model_fields)
             found = " and ".join(given) if given else "none"
-            raise ValueError(f"give exactly one of {names}; found {found}. `storyworld: {{}}` takes every default.")
+            raise ValueError(
+                f"give exactly one of {names}; found {found}. `storyworld: {{}}` takes every default, several "
+                "sources stand under `sources:`."
+            )
         return self
+
+    def listed(self) -> tuple[Source, ...]:
+        """The sources of a recipe that has `files:` or `sources:`."""
+        if self.files is not None:
+            return (Source(name="files", weight=1.0, licence=self.files.licence, files=self.files),)
+        return self.sources or ()
 
     def hashed(self) -> dict[str, Any]:
         """Without the sections that are absent, so that a new kind of source leaves old artifacts valid."""

@@ -8,12 +8,14 @@ tasks. Try: `make corpus RECIPE=storyworld`
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
@@ -23,6 +25,7 @@ from pipeline.corpus import (
     funnel,
     gibberish,
     language,
+    mix,
     near,
     quality,
     safety,
@@ -33,7 +36,7 @@ from pipeline.corpus.boilerplate import Boilerplate
 from pipeline.corpus.execute import execute
 from pipeline.corpus.passages import Passages
 from pipeline.corpus.privacy import Privacy
-from pipeline.corpus.read import READERS, step_name
+from pipeline.corpus.read import Reader, step_name
 from pipeline.corpus.recipe import STAGE, Recipe
 from pipeline.corpus.repair import Repair
 from pipeline.corpus.step import Ledger
@@ -93,8 +96,8 @@ def cleaning(recipe: Recipe, found: list[sources.Source], folder: Path) -> list[
     """The steps of the first pass."""
     books = Books(folder / "dropped")
     steps: list[PipelineStep] = [
-        READERS[source.kind](source, books.ledger(step_name(source))) for source in found
-    ]  # fmt: skip
+        Reader(source, books.ledger(step_name(source)), recipe.max_document_bytes) for source in found
+    ]
     steps.append(extract.Extract(recipe.extractor, books.ledger("extract")))
     if recipe.repair:
         steps.append(Repair())
@@ -117,16 +120,19 @@ def cleaning(recipe: Recipe, found: list[sources.Source], folder: Path) -> list[
 
 
 def find_copies(recipe: Recipe, folder: Path) -> float:
-    """Writes removals.npz; returns the seconds that took."""
+    """Writes removals.npz and renamed.npy; returns the seconds that took."""
     started, path = time.monotonic(), folder / "removals.npz"
     if not path.exists():
         gone = near.removals(folder / "signatures", folder / "clean", recipe.dedup.exact, recipe.dedup.near)
         near.write_removals(gone, folder / "removals.tmp.npz")
+        np.save(folder / "renamed.npy", mix.duplicate_ids(folder / "clean"))
         (folder / "removals.tmp.npz").replace(path)
     return time.monotonic() - started
 
 
-def dealing(recipe: Recipe, benchmarks: list[Path], folder: Path, seed: int) -> list[PipelineStep]:
+def dealing(
+    recipe: Recipe, found: list[sources.Source], benchmarks: list[Path], folder: Path, seed: int
+) -> list[PipelineStep]:
     """The steps of the third pass."""
     books = Books(folder / "dropped")
     books.count = 50  # after every step of the first pass
@@ -135,8 +141,15 @@ def dealing(recipe: Recipe, benchmarks: list[Path], folder: Path, seed: int) -> 
     if benchmarks and recipe.decontaminate_ngram is not None:
         ledger = books.ledger("decontaminate", decontaminate.MatchLedger)
         steps.append(decontaminate.Decontaminate(tuple(benchmarks), recipe.decontaminate_ngram, ledger))
+    if np.load(folder / "renamed.npy").size:
+        steps.append(mix.UniqueIds(folder / "renamed.npy"))
+    weights = {source.name: source.weight for source in found}
+    if any(weight != 1 for weight in weights.values()):
+        steps.append(mix.Mix(weights, recipe.heldout_share, seed, books.ledger("mix")))
     # Counted before copies go: the exact number of shards matters less than that it is known now.
-    shards = max(1, -(-documents(folder / "clean") // recipe.shard_documents))
+    total = documents(folder / "clean")
+    sizes = {"train": total * max(1.0, *weights.values()), "heldout": total * recipe.heldout_share}
+    shards = {split: max(1, math.ceil(size / recipe.shard_documents)) for split, size in sizes.items()}
     steps.append(shuffle.Deal(seed, recipe.heldout_share, shards))
     steps.append(shuffle.writer(folder / "buckets", "${bucket}/${rank}.parquet", final=False))
     return steps
@@ -163,12 +176,22 @@ def order(recipe: Recipe, folder: Path, out: Path, seed: int) -> None:
     execute(steps, folder / "order", min(recipe.tasks, len(buckets)), recipe.workers, "corpus: shards")
 
 
+def passed_over(entries: list[dict[str, Any]]) -> dict[str, float]:
+    """`skipped_<kind>`: records of archives that are no documents (requests, ..); `documents_repeated` by weights."""
+    found: Counter[str] = Counter()
+    for entry in entries:
+        found.update({key: n for key, n in entry["counts"].items() if key.startswith("skipped_")})
+        found["documents_repeated"] += entry["counts"]["repeated"]
+    return {key: n for key, n in sorted(found.items()) if n}
+
+
 def books_balance(entries: list[dict[str, Any]], kept: int, dropped: Counter[str], lost: Counter[str]) -> int:
     """The number of documents read. Asserts that every one of them is kept, dropped for a reason, or lost."""
     read = sum(entry["counts"]["read"] for entry in entries)
-    assert read == kept + dropped.total() + lost.total(), (
-        f"corpus: {read} documents read, but {kept} kept + {dropped.total()} dropped {dict(dropped)} + "
-        f"{lost.total()} lost {dict(lost)}"
+    repeated = sum(entry["counts"]["repeated"] for entry in entries)
+    assert read + repeated == kept + dropped.total() + lost.total(), (
+        f"corpus: {read} documents read + {repeated} repeated, but {kept} kept + {dropped.total()} dropped "
+        f"{dict(dropped)} + {lost.total()} lost {dict(lost)}"
     )
     return read
 
@@ -184,7 +207,7 @@ def run(job: Job) -> dict[str, float]:
     execute(cleaning(recipe, found, folder), folder / "clean.log", recipe.tasks, recipe.workers, "corpus: clean")
     some_kept(folder / "clean", folder, job.out)
     dedup_seconds = find_copies(recipe, folder)
-    steps = dealing(recipe, benchmarks, folder, job.seed)
+    steps = dealing(recipe, found, benchmarks, folder, job.seed)
     execute(steps, folder / "deal.log", recipe.tasks, recipe.workers, "corpus: dedup")
     some_kept(folder / "buckets", folder, job.out)
     by_step, dropped, lost = funnel.write_dropped(folder / "dropped", job.out / "dropped.jsonl")
@@ -202,6 +225,7 @@ def run(job: Job) -> dict[str, float]:
         decontaminate.certify(benchmarks, recipe.decontaminate_ngram, matches, job.out)
     return {
         "documents_read": read,
+        **passed_over(entries),
         "documents_kept": kept,
         "documents_heldout": documents(job.out / "heldout"),
         "documents_lost": lost.total(),

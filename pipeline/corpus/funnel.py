@@ -40,7 +40,7 @@ def rows(entries: list[dict[str, Any]], dropped: dict[str, Counter[str]]) -> lis
     for entry in entries:
         counts, reasons = entry["counts"], dropped.get(entry["step"], Counter())
         came = counts["read"] if entry["step"].startswith("read ") else alive
-        kept = came - sum(reasons.values())
+        kept = came - sum(reasons.values()) + counts["repeated"]
         alive = alive + kept if entry["step"].startswith("read ") else kept
         edited = {key.removeprefix("edited_"): n for key, n in sorted(counts.items()) if key.startswith("edited_")}
         table.append(

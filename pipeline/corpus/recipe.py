@@ -49,6 +49,8 @@ class Recipe(StageRecipe):
 
     tasks: int = Field(default=4, ge=1)
     workers: int = Field(default=2, ge=1)
+    # The longest document that is read; a longer one, or a longer line, is counted as lost.
+    max_document_bytes: int = Field(default=50_000_000, ge=1_000)
     extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
     repair: bool = True
     languages: tuple[str, ...] | None = ("en",)

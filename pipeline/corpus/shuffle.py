@@ -18,7 +18,7 @@ from datatrove.pipeline.writers.parquet import ParquetWriter
 BYTES_A_TOKEN = 4  # of English text under a vocabulary of some 10^4 and more
 
 TEXTS = ("id", "text", "source", "language", "url", "licence", "scores")
-CLEAN = pa.schema([("place", pa.int64()), *((name, pa.string()) for name in TEXTS)])
+CLEAN = pa.schema([("place", pa.int64()), ("copy", pa.int64()), *((name, pa.string()) for name in TEXTS)])
 FINAL = pa.schema(
     [*((name, pa.string()) for name in TEXTS[:-1]), ("token_estimate", pa.int64()), ("scores", pa.string())]
 )
@@ -29,6 +29,7 @@ def clean_row(writer: ParquetWriter, document: Document) -> dict[str, object]:
     meta = document.metadata
     return {
         "place": meta["place"],
+        "copy": meta.get("copy", 0),
         "id": document.id,
         "text": document.text,
         "source": meta["source"],
@@ -42,7 +43,7 @@ def clean_row(writer: ParquetWriter, document: Document) -> dict[str, object]:
 def final_row(writer: ParquetWriter, document: Document) -> dict[str, object]:
     """A document as the corpus holds it. token_estimate: UTF-8 bytes / 4, for sizing a run before a tokenizer is."""
     row = clean_row(writer, document)
-    del row["place"]
+    del row["place"], row["copy"]
     row["token_estimate"] = max(1, round(len(document.text.encode("utf-8")) / BYTES_A_TOKEN))
     return row
 
@@ -68,19 +69,20 @@ def reader(folder: Path) -> ParquetReader:
     return step
 
 
-def draw(seed: int, place: int) -> tuple[float, int]:
-    """(a number in [0, 1) that decides the split, a 64-bit number that decides the order)."""
-    digest = hashlib.blake2b(f"{seed}/shuffle/{place}".encode(), digest_size=16).digest()
+def draw(seed: int, place: int, copy: int = 0) -> tuple[float, int]:
+    """(a number in [0, 1) that decides the split, a 64-bit number that decides the order) of a document's copy."""
+    name = f"{seed}/shuffle/{place}/{copy}" if copy else f"{seed}/shuffle/{place}"
+    digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
     return int.from_bytes(digest[:7], "big") / 2**56, int.from_bytes(digest[8:], "big")
 
 
 class Deal(PipelineStep):
-    """Names each document's bucket: `heldout`, or the number of its training shard."""
+    """Names each document's bucket: its split, and the number of its shard there."""
 
     type = "shuffle"
     name = "deal"
 
-    def __init__(self, seed: int, heldout_share: float, shards: int) -> None:
+    def __init__(self, seed: int, heldout_share: float, shards: dict[str, int]) -> None:
         super().__init__()
         self.seed = seed
         self.heldout_share = heldout_share
@@ -89,8 +91,10 @@ class Deal(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Sets metadata["bucket"], which the writer's file name takes up."""
         for doc in data:
-            split, order = draw(self.seed, doc.metadata["place"])
-            doc.metadata["bucket"] = "heldout" if split < self.heldout_share else f"{order * self.shards >> 64:05d}"
+            place, copy = doc.metadata["place"], doc.metadata.get("copy", 0)
+            split = "heldout" if draw(self.seed, place)[0] < self.heldout_share else "train"
+            order = draw(self.seed, place, copy)[1]
+            doc.metadata["bucket"] = f"{split}-{order * self.shards[split] >> 64:05d}"
             yield doc
 
 
@@ -106,14 +110,19 @@ class Gather(PipelineStep):
         self.buckets = buckets
         self.seed = seed
 
+    def position(self, doc: Document) -> tuple[int, int, int]:
+        """Where a document stands in the final order."""
+        place, copy = doc.metadata["place"], doc.metadata["copy"]
+        return draw(self.seed, place, copy)[1], place, copy
+
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Reads one bucket at a time; memory is one shard's."""
         for bucket in self.buckets[rank::world_size]:
             docs = list(reader(self.folder / bucket).run())
-            docs.sort(key=lambda doc: (draw(self.seed, doc.metadata["place"])[1], doc.metadata["place"]))
+            docs.sort(key=self.position)
+            split, _, shard = bucket.partition("-")
             for doc in docs:
-                split = "heldout" if bucket == "heldout" else "train"
-                doc.metadata["shard"] = "heldout/00000" if bucket == "heldout" else f"train/{bucket}"
+                doc.metadata["shard"] = f"{split}/{shard}"
                 self.stat_update("kept", split)
                 self.stat_update("bytes", value=len(doc.text.encode("utf-8")))
                 yield doc

@@ -7,25 +7,44 @@ before any document is read.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipeline.formats import ARCHIVES, PAGES, PROSE, SUFFIXES, form
 from pipeline.stage import UserError
 
-# What a folder of this kind holds; a source's path may also name one file.
-PATTERNS = {
-    "warc": ("*.warc.gz", "*.warc", "*.wet.gz", "*.wet"),
-    "jsonl": ("*.jsonl", "*.jsonl.gz"),
-    "text": ("*.txt", "*.md", "*.rst", "*.html", "*.htm"),
-}
+# What is read of a folder of this kind, by suffix, each also .gz or .zst; a source's path may also name one file.
+KINDS = {"warc": ARCHIVES, "jsonl": (".jsonl", ".ndjson"), "text": PROSE + PAGES, "files": SUFFIXES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a row mean what. text: joined in this order; html: read where a row has none of them."""
+
+    text: tuple[str, ...] = ("text",)
+    html: str = "html"
+    id: str = "id"
+    url: str = "url"
+    licence: str = "licence"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every column that is looked at."""
+        return (*self.text, self.html, self.id, self.url, self.licence)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One source. files: paths relative to folder, sorted. number: its place in sources.json."""
+    """One source. files: paths relative to folder, sorted. number: its place in sources.json.
+
+    weight: how many times a document of it is to stand in the corpus, on average.
+    """
 
     number: int
     name: str
     kind: str
     licence: str
+    weight: float
+    columns: Columns
     folder: Path
     files: tuple[str, ...]
 
@@ -44,28 +63,32 @@ def load(raw: Path) -> list[Source]:
     return [source(raw, number, row) for number, row in enumerate(rows)]
 
 
-def source(raw: Path, number: int, row: dict[str, str]) -> Source:
+def source(raw: Path, number: int, row: dict[str, Any]) -> Source:
     """One row of sources.json with its files."""
     where = f"{raw / 'sources.json'}: source '{row['name']}'"
-    if row["kind"] not in PATTERNS:
-        raise UserError(f"{where}: unknown kind '{row['kind']}'. Accepted: {', '.join(PATTERNS)}.")
-    path = raw / row["path"]
+    if row["kind"] not in KINDS:
+        raise UserError(f"{where}: unknown kind '{row['kind']}'. Accepted: {', '.join(KINDS)}.")
+    path, suffixes = raw / row["path"], KINDS[row["kind"]]
     if path.is_file():
         folder, files = path.parent, [path.name]
     else:
-        patterns = PATTERNS[row["kind"]]
         folder = path
-        files = sorted({p.relative_to(path).as_posix() for g in patterns for p in path.rglob(g) if p.is_file()})
+        files = sorted(
+            p.relative_to(path).as_posix() for p in path.rglob("*") if form(p.name).suffix in suffixes and p.is_file()
+        )
         if not files:
             raise UserError(
-                f"{where}: no file under '{path}' matches {' or '.join(patterns)}. Correct the path or the kind, "
-                f"or leave the source out."
+                f"{where}: no file under '{path}' ends in {', '.join(suffixes)}. Correct the path or the kind, or "
+                "leave the source out."
             )
+    mapping = row.get("columns", {})
     return Source(
         number=number,
         name=row["name"],
         kind=row["kind"],
         licence=row["licence"],
+        weight=row.get("weight", 1.0),
+        columns=Columns(**{**mapping, "text": tuple(mapping["text"])}) if mapping else Columns(),
         folder=folder,
         files=tuple(files),
     )

@@ -26,6 +26,11 @@ def place(source: int, file: int, record: int) -> int:
     return source << 55 | file << 31 | record
 
 
+def from_place(place: int) -> tuple[int, int, int]:
+    """The numbers of source, file and record that `place` was made from."""
+    return place >> 55, place >> 31 & (1 << 24) - 1, place & (1 << 31) - 1
+
+
 class Ledger(JsonlWriter):
     """Writes what a step dropped: place, id, reason, a bounded sample of the text."""
 
