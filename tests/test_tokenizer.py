@@ -35,7 +35,7 @@ WORDS = [
 SPELT_OUT = "A page about <|endoftext|> and <|im_start|>user tokens <|im_end|><|pad|>."
 
 
-def write_corpus(folder: Path, train: list[str], heldout: list[str]) -> Path:
+def write_corpus(folder: Path, train: list[str], heldout: list[str], language: str | None = None) -> Path:
     for split, texts in (("train", train), ("heldout", heldout)):
         (folder / split).mkdir(parents=True)
         columns = {
@@ -43,6 +43,8 @@ def write_corpus(folder: Path, train: list[str], heldout: list[str]) -> Path:
             "text": texts,
             "source": ["web" if i % 2 else "books" for i in range(len(texts))],
         }
+        if language:
+            columns["language"] = [language] * len(texts)
         half = len(texts) // 2
         table = pyarrow.table(columns)
         parquet.write_table(table.slice(0, half), folder / split / "000.parquet")
@@ -56,17 +58,12 @@ def stories(seed: int, count: int) -> list[str]:
 
 
 def make(out: Path, corpus: Path, vocab_size: int = 400) -> dict[str, float]:
+    return make_recipe(out, corpus, Recipe(vocab_size=vocab_size))
+
+
+def make_recipe(out: Path, corpus: Path, recipe: Recipe) -> dict[str, float]:
     out.mkdir()
-    return run(
-        Job(
-            stage="tokenizer",
-            recipe=Recipe(vocab_size=vocab_size),
-            out=out,
-            inputs={"corpus": corpus},
-            seed=0,
-            run_name="toy",
-        )
-    )
+    return run(Job(stage="tokenizer", recipe=recipe, out=out, inputs={"corpus": corpus}, seed=0, run_name="toy"))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +123,7 @@ def test_store_holds_every_document_in_order(made):
 
 def test_report_counts_what_the_heldout_documents_use(made):
     out, metrics, tokenizer = made
-    report = json.loads((out / "fertility.json").read_text())
+    report = json.loads((out / "fertility.json").read_text())["tokenizers"][0]
     texts = [*stories(1, 50), SPELT_OUT]
     tokens = sum(len(chat.encode_text(tokenizer, text)) for text in texts)
     assert report["all"]["tokens"] == tokens == metrics["heldout_tokens"] - 51
