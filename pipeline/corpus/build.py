@@ -137,7 +137,7 @@ def dealing(recipe: Recipe, benchmarks: list[Path], folder: Path, seed: int) -> 
         steps.append(decontaminate.Decontaminate(tuple(benchmarks), recipe.decontaminate_ngram, ledger))
     # Counted before copies go: the exact number of shards matters less than that it is known now.
     shards = max(1, -(-documents(folder / "clean") // recipe.shard_documents))
-    steps.append(shuffle.Deal(seed, recipe.heldout_share, shards))
+    steps.append(shuffle.Deal(seed, recipe.heldout_share, shards, ends=recipe.heldout == "ends"))
     steps.append(shuffle.writer(folder / "buckets", "${bucket}/${rank}.parquet", final=False))
     return steps
 
@@ -190,7 +190,8 @@ def run(job: Job) -> dict[str, float]:
     by_step, dropped, lost = funnel.write_dropped(folder / "dropped", job.out / "dropped.jsonl")
     entries = funnel.merge(folder / "clean.log") + funnel.merge(folder / "deal.log")
     order(recipe, folder, job.out, job.seed)
-    kept = documents(job.out / "train") + documents(job.out / "heldout")
+    # A document of which only the end is held out stands in both splits.
+    kept = documents(job.out / "train") + (documents(job.out / "heldout") if recipe.heldout == "documents" else 0)
     read = books_balance(entries, kept, dropped, lost)
     entries[-1]["counts"]["kept"] = kept
     for entry in entries:

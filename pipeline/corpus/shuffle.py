@@ -75,22 +75,33 @@ def draw(seed: int, place: int) -> tuple[float, int]:
 
 
 class Deal(PipelineStep):
-    """Names each document's bucket: `heldout`, or the number of its training shard."""
+    """Names each document's bucket: `heldout`, or the number of its training shard. ends: cuts the last share of every
+    document's characters off and holds that out; the rest of each, one character at least, is trained on."""
 
     type = "shuffle"
     name = "deal"
 
-    def __init__(self, seed: int, heldout_share: float, shards: int) -> None:
+    def __init__(self, seed: int, heldout_share: float, shards: int, ends: bool = False) -> None:
         super().__init__()
         self.seed = seed
         self.heldout_share = heldout_share
+        self.ends = ends
         self.shards = shards
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Sets metadata["bucket"], which the writer's file name takes up."""
         for doc in data:
             split, order = draw(self.seed, doc.metadata["place"])
-            doc.metadata["bucket"] = "heldout" if split < self.heldout_share else f"{order * self.shards >> 64:05d}"
+            shard = f"{order * self.shards >> 64:05d}"
+            if not self.ends:
+                doc.metadata["bucket"] = "heldout" if split < self.heldout_share else shard
+                yield doc
+                continue
+            cut = int(len(doc.text) * (1 - self.heldout_share)) or len(doc.text)
+            if end := doc.text[cut:]:
+                yield Document(text=end, id=doc.id, metadata={**doc.metadata, "bucket": "heldout"})
+            doc.text = doc.text[:cut]
+            doc.metadata["bucket"] = shard
             yield doc
 
 
