@@ -1,6 +1,7 @@
 """The report: what a tokenizer loses, tokenizers side by side, parallel texts, embeddings' share, the figure."""
 
 import json
+import re
 import zipfile
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ from pipeline.chain import CHAIN
 from pipeline.recipe import RECIPES, load
 from pipeline.stage import UserError
 from pipeline.tokenizer.fertility import Fertility
-from pipeline.tokenizer.figure import MOST_GROUPS, groups_of
+from pipeline.tokenizer.figure import MOST_GROUPS, groups_of, short
 from pipeline.tokenizer.named import identity
 from pipeline.tokenizer.recipe import Recipe
 from tests.test_tokenizer import make_recipe, stories, write_corpus
@@ -75,7 +76,8 @@ def test_parallel_texts_are_read_by_every_tokenizer(made):
         assert entry["parallel"]["jpn"]["bytes"] == len(PARALLEL["jpn"].encode())
     own = AutoTokenizer.from_pretrained(out / "tokenizer")
     assert entries[0]["parallel"]["fra"]["tokens"] == len(chat.encode_text(own, PARALLEL["fra"]))
-    assert "| jpn |" in (out / "fertility.md").read_text()
+    table = (out / "fertility.md").read_text()
+    assert re.search(rf"\| jpn \|.*\| {entries[0]['parallel']['jpn']['tokens']} \|", table)
 
 
 def test_embedding_share_is_that_of_the_model_to_come(made):
@@ -120,6 +122,20 @@ def test_the_figure_is_a_drawing_with_a_bar_for_every_figure(made):
     texts = [node.text for node in root.iter() if node.tag.endswith("text")]
     assert {"jpn", "web", "this one"} <= set(texts)
     assert f"{entries[0]['parallel']['jpn']['bytes_per_token']:.2f}" in texts
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("runs/pydocs/tokenizer/tokenizer/", "pydocs"),
+        (f"org/name@{'a' * 40}", "name"),
+        ("gpt2", "gpt2"),
+        ("x" * 30, "x" * 23 + "…"),
+        ("tokenizer", "tokenizer"),
+    ],
+)
+def test_names_are_shortened_to_what_tells_them_apart(name, shown):
+    assert short(name) == shown
 
 
 def test_a_long_list_of_languages_is_thinned_in_the_figure_from_end_to_end():

@@ -57,6 +57,7 @@ def draw(entries: list[dict[str, Any]]) -> str:
 
 
 def short(name: str) -> str:
-    """A name that fits: of a path or a Hub id the last part, without its commit."""
-    name = name.partition("@")[0].rstrip("/").rpartition("/")[2] or name
+    """A name that fits: of a path or a Hub id the last part that says something, without its commit."""
+    parts = [part for part in name.partition("@")[0].split("/") if part not in ("", "tokenizer", "model")]
+    name = parts[-1] if parts else name
     return name if len(name) <= 24 else name[:23] + "…"

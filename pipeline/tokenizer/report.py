@@ -31,6 +31,7 @@ HEAD = {
     "unknown_share": "unknown tokens",
     "embedding_share": "embeddings' share of the model",
 }
+FIGURES = {"bytes_per_token": "bytes a token", "tokens_per_word": "a word"}
 Batches = Iterable[tuple[list[str], list[str], list[str]]]
 
 
@@ -116,9 +117,11 @@ def tables(entries: list[dict[str, Any]]) -> str:
         groups = _ends([*entries[0][key]], entries[0][key])
         if not groups:
             continue
-        head = [title, *(f"{found['name']}: {what}" for found in entries for what in ("bytes a token", "a word"))]
+        # Of parallel texts the tokens themselves compare: a script's characters are one byte or three.
+        figures = FIGURES | ({"tokens": "tokens"} if key == "parallel" else {})
+        head = [title, *(f"{found['name']}: {what}" for found in entries for what in figures.values())]
         body = [
-            [group, *(_cell(found[key][group][figure]) for found in entries for figure in PAIR)] for group in groups
+            [group, *(_cell(found[key][group][figure]) for found in entries for figure in figures)] for group in groups
         ]
         parts.append(f"\n## By {title}\n")
         if len(groups) < len(entries[0][key]):
@@ -126,9 +129,6 @@ def tables(entries: list[dict[str, Any]]) -> str:
         parts.append(_table(head, body))
     parts.append("\nWords are what blanks separate: tokens a word mean little where a language writes none.\n")
     return "\n".join(parts)
-
-
-PAIR = ("bytes_per_token", "tokens_per_word")
 
 
 def _ends(names: list[str], figures: dict[str, Any]) -> list[str]:
