@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from pipeline import chat
 from pipeline.stage import Job, UserError
 from pipeline.store import open_split
+from pipeline.tokenizer import train
 from pipeline.tokenizer.recipe import STAGE, Recipe
 from pipeline.tokenizer.train import run
 
@@ -154,3 +155,27 @@ def test_a_recipe_without_a_corpus_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"corpus\.yaml"):
         run(job)
     assert STAGE.reads == ("corpus",)
+
+
+def test_documents_are_read_and_encoded_a_bounded_batch_at_a_time(tmp_path, monkeypatch):
+    """However large the corpus, two batches are in memory: one encoded, one written."""
+    texts = stories(3, 700)
+    corpus = write_corpus(tmp_path / "corpus", texts, texts[:3])
+    monkeypatch.setattr(train, "ROWS", 10)
+    for limit, value in (("BATCH_DOCUMENTS", 50), ("BATCH_BYTES", 4000)):
+        with monkeypatch.context() as patch:
+            patch.setattr(train, limit, value)
+            found = [batch for _, _, batch in train.batches(corpus, "train")]
+        assert [text for batch in found for text in batch] == texts
+        assert max(map(len, found)) <= 50 and len(found) > 10
+    asked = []
+
+    class Backend:
+        def encode_batch_fast(self, batch, add_special_tokens):
+            asked.append(len(batch))
+            return []
+
+    monkeypatch.setattr(train, "BATCH_DOCUMENTS", 50)
+    for number, _ in enumerate(train.encoded_batches(corpus, "train", Backend()), start=1):
+        assert len(asked) <= number + 1, "no more than one batch ahead"
+    assert sum(asked) == 700
