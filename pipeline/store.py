@@ -174,6 +174,10 @@ class Split:
         for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             yield self.tokens[start:end]
 
+    def file_of(self, document: int) -> str:
+        """The name of the shard that holds a document."""
+        return shard_name(self.name, bisect.bisect_right(self.tokens.ends, int(self.offsets[document])))
+
     def counts(self) -> np.ndarray:
         """How often each id occurs, (vocabulary_size,) int64."""
         total = np.zeros(self.vocabulary_size, dtype=np.int64)

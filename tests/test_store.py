@@ -240,6 +240,10 @@ def test_a_split_over_several_shards_reads_as_one(tmp_path, shard_tokens):
     shards = json.loads((tmp_path / "cut" / "index.json").read_text())["train"]["shards"]
     assert [shard["file"] for shard in shards][:2] == ["train.bin", "train-00001.bin"][: len(shards)]
     assert (len(shards) > 1) == (shard_tokens < total)
+    by_file = {}
+    for number, ids in enumerate(written):
+        by_file[cut.file_of(number)] = by_file.get(cut.file_of(number), 0) + len(ids) + 1
+    assert by_file == {shard["file"]: shard["tokens"] for shard in shards}
     for shard in shards:
         data = (tmp_path / "cut" / shard["file"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == shard["sha256"] and len(data) == 2 * shard["tokens"]
