@@ -38,6 +38,7 @@ def draw(entries: list[dict[str, Any]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" font-family="sans-serif" '
         f'font-size="11" fill="currentColor">',
         "<title>Bytes per token of held-out text: more is shorter sequences</title>",
+        f'<text x="{LEFT - 8}" y="17" text-anchor="end">bytes a token</text>',
     ]
     across = LEFT
     for colour, entry in zip(COLOURS, entries, strict=False):
