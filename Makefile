@@ -20,7 +20,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
-.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo
+.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo compare-tokenizers bench-tokenizer
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -80,6 +80,9 @@ trace: $(READY)  ## DOC=<id>: every artifact of a run that holds a document
 new: $(READY)  ## NAME=mine DATA=~/docs: a recipe for your own folder of documents
 	@$(PY) -m pipeline.new --name '$(NAME)' --data '$(DATA)'
 
+compare-tokenizers: corpus  ## KINDS="bpe unigram wordpiece byte char" at equal vocabulary and compute; TOKENS= a budget
+	@$(PY) -m pipeline.compare_tokenizers --recipe $(RECIPE) --runs $(RUNS) $(if $(KINDS),--kinds $(KINDS)) $(if $(TOKENS),--tokens $(TOKENS)) $(if $(ACCEL),--accel $(ACCEL))
+
 lint: $(READY)  ## ruff check, ruff format --check, mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -92,6 +95,8 @@ test-real: $(READY)  ## real engines: several processes, kills, Chromium. Debian
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests $(ARGS)
 bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals to bench/demo.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.demo --runs $(RUNS) --seeds $(or $(SEEDS),0 1 2 3 4)
+bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tokenizers on 30 MB, to bench/tokenizer.json
+	$(PY) -m bench.tokenizer $(if $(DATA),--data '$(DATA)') $(if $(KINDS),--kinds $(KINDS))
 lock: $(READY)  ## remake constraints.txt with pip-tools
 	$(VENV)/bin/pip-compile --quiet --extra dev --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe -o constraints.txt pyproject.toml
 	sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' constraints.txt

@@ -1,18 +1,22 @@
 """The token store: each split's documents as one memory-mapped run of token ids, with the documents' boundaries kept.
 
 A store is a folder:
-    train.bin, heldout.bin      every document's ids, each ended by the end token; uint16, or uint32 where it must be
+    train.bin, heldout.bin      every document's ids, each ended by the end token; uint16, or uint32 where it must be;
+                                what is longer than a shard goes on in train-00001.bin, a document being in one of them
     train.offsets.npy, ...      int64, num_documents + 1: document d is ids[offsets[d]:offsets[d + 1]]
-    index.json                  dtype, vocabulary_size, end_id; a split's tokens, documents, text_bytes, sha256
+    index.json                  dtype, vocabulary_size, end_id, the seed of the readers' shuffle; a split's tokens,
+                                documents, text_bytes, sha256, and each of its shards
 
 Documents stand in the corpus's order; readers shuffle them by (seed, epoch). `Order` gives the rows of a training
 step, `scoring_rows` those of a measurement.
 """
 
+import array
+import bisect
 import functools
+import hashlib
 import itertools
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,29 +26,47 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from pipeline.artifact import sha256, write_json
+from pipeline.packing import Layout, best_fit, stream
 from pipeline.stage import UserError
 
 SPLITS = ("train", "heldout")
+SHARD_TOKENS = 2**28  # half a gigabyte of uint16; smaller files are copied, hashed and repaired sooner
+COUNTED = 2**22  # tokens at a time, since numpy counts in a copy of eight bytes each
 IGNORE = -100  # what torch's cross entropy skips: the padding after the last document of a row
 
 
 class StoreWriter:
-    """Writes a store document by document, in constant memory but for eight bytes a document; a context manager."""
+    """Writes a store document by document, in constant memory but for eight bytes a document; a context manager.
 
-    def __init__(self, folder: Path, *, vocabulary_size: int, end_id: int) -> None:
+    seed: of the shuffle that readers lay the documents out with; noted in the index. A shard is closed with the
+    document that fills it to `shard_tokens`.
+    """
+
+    def __init__(
+        self, folder: Path, *, vocabulary_size: int, end_id: int, seed: int = 0, shard_tokens: int = SHARD_TOKENS
+    ) -> None:
         self.folder, self.vocabulary_size, self.end_id = folder, vocabulary_size, end_id
+        self.seed, self.shard_tokens = seed, shard_tokens
         self.dtype = np.dtype("<u2" if vocabulary_size <= 2**16 else "<u4")
         folder.mkdir(parents=True, exist_ok=True)
         self.files: dict[str, BinaryIO] = {split: (folder / f"{split}.bin").open("wb") for split in SPLITS}
-        self.lengths: dict[str, list[int]] = {split: [] for split in SPLITS}
+        self.shards: dict[str, list[int]] = {split: [0] for split in SPLITS}  # tokens of each
+        self.lengths: dict[str, array.array[int]] = {split: array.array("q") for split in SPLITS}
         self.text_bytes = dict.fromkeys(SPLITS, 0)
 
     def add(self, split: str, ids: Sequence[int], text_bytes: int) -> None:
         """Appends one document, without its end token, which is added here. text_bytes: of its UTF-8 text."""
-        if max(ids, default=0) >= self.vocabulary_size:
-            raise ValueError(f"token id {max(ids)} in a vocabulary of {self.vocabulary_size}")
-        self.files[split].write(np.asarray([*ids, self.end_id], dtype=self.dtype).tobytes())
-        self.lengths[split].append(len(ids) + 1)
+        # By way of an array: numpy takes five times as long to read a list.
+        document = np.frombuffer(array.array("I", [*ids, self.end_id]), dtype=np.uintc)
+        if document.max() >= self.vocabulary_size:
+            raise ValueError(f"token id {document.max()} in a vocabulary of {self.vocabulary_size}")
+        if self.shards[split][-1] >= self.shard_tokens:
+            self.files[split].close()
+            self.files[split] = (self.folder / shard_name(split, len(self.shards[split]))).open("wb")
+            self.shards[split].append(0)
+        self.files[split].write(document.astype(self.dtype).tobytes())
+        self.shards[split][-1] += len(document)
+        self.lengths[split].append(len(document))
         self.text_bytes[split] += text_bytes
 
     def __enter__(self) -> "StoreWriter":
@@ -62,33 +84,85 @@ class StoreWriter:
             "vocabulary_size": self.vocabulary_size,
             "end_id": self.end_id,
             "order": "of the corpus; readers shuffle by (seed, epoch)",
+            "seed": self.seed,
         }
         for split in SPLITS:
-            path, lengths = self.folder / f"{split}.bin", self.lengths[split]
-            offsets = self.folder / f"{split}.offsets.npy"
+            lengths, offsets = self.lengths[split], self.folder / f"{split}.offsets.npy"
             np.save(offsets, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64))
+            names = [shard_name(split, number) for number in range(len(self.shards[split]))]
+            hashes = [sha256(self.folder / name) for name in names]
             index[split] = {
-                "file": path.name,
+                "shards": [
+                    {"file": name, "tokens": tokens, "sha256": found}
+                    for name, tokens, found in zip(names, self.shards[split], hashes, strict=True)
+                ],
                 "offsets": offsets.name,
                 "documents": len(lengths),
-                "tokens": sum(lengths),
+                "tokens": sum(self.shards[split]),
                 "text_bytes": self.text_bytes[split],
-                "sha256": sha256(path),
+                "sha256": joint_sha256(hashes),
             }
         write_json(self.folder / "index.json", index)
 
 
+def shard_name(split: str, number: int) -> str:
+    """The file of a split's shard: train.bin, train-00001.bin, ..."""
+    return f"{split}-{number:05d}.bin" if number else f"{split}.bin"
+
+
+def joint_sha256(parts: list[str]) -> str:
+    """What stands for a split's content: its only shard's sha256, or that of all of theirs."""
+    return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+class Tokens:
+    """The ids of a split, (num_tokens,), memory-mapped shard by shard and read as one array by position or slice."""
+
+    def __init__(self, shards: Sequence[np.ndarray]) -> None:
+        self.shards = tuple(shards)
+        self.ends = list(itertools.accumulate(len(shard) for shard in shards))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the ids."""
+        return self.shards[0].dtype
+
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            if step != 1:
+                raise ValueError(f"a slice of tokens goes forward one by one, not by {step}")
+            parts = []
+            for shard, end in zip(self.shards, self.ends, strict=True):
+                begin = end - len(shard)
+                if start < end and stop > begin:
+                    parts.append(shard[max(start - begin, 0) : stop - begin])
+            return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else self.shards[0][:0]
+        place = range(len(self))[place]  # counts from the end where negative, raises IndexError outside
+        number = bisect.bisect_right(self.ends, place)
+        return self.shards[number][place - self.ends[number]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All of them in memory."""
+        return np.concatenate([np.asarray(shard) for shard in self.shards]).astype(dtype or self.dtype, copy=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """One split of an opened store. tokens: (num_tokens,) memory-mapped; offsets: (num_documents + 1,)."""
+    """One split of an opened store. tokens: (num_tokens,) memory-mapped; offsets: (num_documents + 1,). seed: of the
+    shuffle, as the index has it."""
 
     name: str
-    tokens: np.ndarray
+    tokens: Tokens
     offsets: np.ndarray
     text_bytes: int
     sha256: str
     vocabulary_size: int
     end_id: int
+    seed: int
 
     @property
     def num_documents(self) -> int:
@@ -100,9 +174,21 @@ class Split:
         for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             yield self.tokens[start:end]
 
+    def file_of(self, document: int) -> str:
+        """The name of the shard that holds a document."""
+        return shard_name(self.name, bisect.bisect_right(self.tokens.ends, int(self.offsets[document])))
+
+    def counts(self) -> np.ndarray:
+        """How often each id occurs, (vocabulary_size,) int64."""
+        total = np.zeros(self.vocabulary_size, dtype=np.int64)
+        for shard in self.tokens.shards:
+            for start in range(0, len(shard), COUNTED):
+                total += np.bincount(shard[start : start + COUNTED], minlength=self.vocabulary_size)
+        return total
+
     def check_ids(self, num_embeddings: int, what: str) -> None:
         """Raises UserError where an id has no row in an embedding of that size: torch would fail deep in a kernel."""
-        largest = int(self.tokens.max(initial=0))
+        largest = max(int(shard.max(initial=0)) for shard in self.tokens.shards)
         if largest >= num_embeddings:
             raise UserError(
                 f"{what}: vocab_size = {num_embeddings}, but the token store's {self.name} split holds the id "
@@ -115,27 +201,30 @@ def open_split(folder: Path, split: str) -> Split:
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         entry = index[split]
-        path = folder / entry["file"]
         dtype = np.dtype(index["dtype"])
-        if path.stat().st_size != entry["tokens"] * dtype.itemsize:
-            raise ValueError(f"{path.name} has {path.stat().st_size} bytes, {entry['tokens']} tokens were written")
+        shards = [_open_shard(folder / shard["file"], dtype, shard["tokens"]) for shard in entry["shards"]]
         offsets = np.load(folder / entry["offsets"], allow_pickle=False)
-        if len(offsets) != entry["documents"] + 1 or offsets[-1] != entry["tokens"]:
-            raise ValueError(f"{entry['offsets']} does not fit {path.name}")
+        if len(offsets) != entry["documents"] + 1 or not offsets[-1] == entry["tokens"] == sum(map(len, shards)):
+            raise ValueError(f"{entry['offsets']} does not fit the shards")
+        seed = index["seed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder}: no whole token store ({error!r}). Remove its stage's folder and make it again."
         ) from None
-    # An empty file cannot be memory-mapped.
-    tokens = np.memmap(path, dtype=dtype, mode="r") if entry["tokens"] else np.empty(0, dtype)
     return Split(
-        name=split, tokens=tokens, offsets=offsets, text_bytes=entry["text_bytes"], sha256=entry["sha256"],
-        vocabulary_size=index["vocabulary_size"], end_id=index["end_id"],
+        name=split, tokens=Tokens(shards), offsets=offsets, text_bytes=entry["text_bytes"], sha256=entry["sha256"],
+        vocabulary_size=index["vocabulary_size"], end_id=index["end_id"], seed=seed,
     )  # fmt: skip
 
 
+def _open_shard(path: Path, dtype: np.dtype, tokens: int) -> np.ndarray:
+    if path.stat().st_size != tokens * dtype.itemsize:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, {tokens} tokens were written")
+    # An empty file cannot be memory-mapped.
+    return np.memmap(path, dtype=dtype, mode="r") if tokens else np.empty(0, dtype)
+
+
 Packing = Literal["documents", "stream"]
-Layout = list[list[tuple[int, int]]]  # rows of pieces, each a (start, length) in the split's tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +281,11 @@ def training_rows(
     short = np.diff(split.offsets)[order] <= (short_first or 0 if epoch == 0 else 0)
     layout: Layout = []
     for part in filter(len, (order[short], order[~short])):
-        rows = _stream(split, context, part) if packing == "stream" else _best_fit(split, context, part, fill=True)
+        rows = (
+            stream(split.offsets, context, part)
+            if packing == "stream"
+            else best_fit(split.offsets, context, part, fill=True)
+        )
         layout += [rows[i] for i in rng.permutation(len(rows))]
     return Rows(split=split, context=context, layout=layout)
 
@@ -200,7 +293,7 @@ def training_rows(
 def scoring_rows(split: Split, *, context: int) -> Rows:
     """Rows where every token of the split, end tokens included, is a target exactly once: best fit, then padding."""
     order = np.arange(split.num_documents)
-    return Rows(split=split, context=context, layout=_best_fit(split, context, order, fill=False))
+    return Rows(split=split, context=context, layout=best_fit(split.offsets, context, order, fill=False))
 
 
 class Order:
@@ -237,73 +330,11 @@ class Order:
         return np.concatenate([ids for ids, _ in parts]), np.concatenate([targets for _, targets in parts])
 
 
-def _stream(split: Split, context: int, order: np.ndarray) -> Layout:
-    rows: Layout = [[]]
-    room = context
-    for document in order:
-        start, end = int(split.offsets[document]), int(split.offsets[document + 1])
-        while start < end:
-            length = min(room, end - start)
-            rows[-1].append((start, length))
-            start, room = start + length, room - length
-            if room == 0:
-                rows.append([])
-                room = context
-    # The last row is partly empty: it counts only where it is the only one.
-    return rows[:-1] if len(rows) > 1 else [row for row in rows if row]
-
-
-def _best_fit(split: Split, context: int, order: np.ndarray, fill: bool) -> Layout:
-    """Best fit over all documents at once: waiting[n] are the beginnings of the documents of n tokens, and `sizes` has
-    bit n set while there are any, so that the largest one for a gap is found by one shift."""
-    rows: Layout = []
-    rests: list[tuple[int, int]] = []
-    waiting: dict[int, list[int]] = defaultdict(list)
-    sizes = 0
-    lengths = [int(n) for n in np.diff(split.offsets)[order]]
-    begins = [int(n) for n in split.offsets[order]]
-    for begin, length in zip(begins, lengths, strict=True):
-        if length <= context:
-            waiting[length].append(begin)
-            sizes |= 1 << length
-        else:
-            parts = [(begin + done, min(context, length - done)) for done in range(0, length, context)]
-            rows += [[part] for part in parts if part[1] == context]
-            rests += [part for part in parts if part[1] < context]
-
-    def take(length: int) -> tuple[int, int]:
-        nonlocal sizes
-        begin = waiting[length].pop()
-        if not waiting[length]:
-            sizes &= ~(1 << length)
-        return begin, length
-
-    fillers = itertools.cycle(zip(begins, lengths, strict=True))
-    # Rests first, so that each begins a row and keeps its own preceding token. Then every document in the shuffled
-    # order: documents of one length are exchangeable, so another one of that length stands for one already placed.
-    heads = itertools.chain(rests, ((-1, length) for length in lengths if length <= context))
-    for begin, length in heads:
-        if begin < 0 and not waiting[length]:
-            continue
-        row = [(begin, length) if begin >= 0 else take(length)]
-        room = context - length
-        while fitting := sizes & ((1 << (room + 1)) - 1):
-            row.append(take(fitting.bit_length() - 1))
-            room -= row[-1][1]
-        while fill and room:
-            begin, length = next(fillers)
-            row.append((begin, min(room, length)))
-            room -= row[-1][1]
-        rows.append(row)
-    return rows
-
-
 def unigram_bits_per_byte(train: Split, heldout: Split) -> float:
     """Held-out bits per byte of a unigram model: token frequencies of `train`, add-one smoothed over the vocabulary.
 
     The measure is that of the models: the negative log2 likelihood of all held-out tokens, end tokens included, over
     the bytes of the text that they stand for.
     """
-    counts = np.bincount(train.tokens, minlength=train.vocabulary_size).astype(np.float64) + 1
-    bits = -np.log2(counts / counts.sum())
-    return float(bits[heldout.tokens].sum() / heldout.text_bytes)
+    counts = train.counts() + 1.0
+    return float(heldout.counts() @ -np.log2(counts / counts.sum()) / heldout.text_bytes)

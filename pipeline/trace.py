@@ -100,9 +100,12 @@ def kept(done: dict[str, Path], document: str) -> Iterator[Found]:
 
 def in_store(tokenizer: Path, split: str, number: int) -> Found:
     """Its place in the token store, whose documents stand in the order of the corpus."""
-    offsets = open_split(tokenizer / "store", split).offsets
+    opened = open_split(tokenizer / "store", split)
+    offsets = opened.offsets
     tokens = f"tokens {int(offsets[number])} to {int(offsets[number + 1]) - 1}, its end included"
-    return Found(stage="tokenizer", where=f"store/{split}.bin, document {number} of {len(offsets) - 1}: {tokens}")
+    return Found(
+        stage="tokenizer", where=f"store/{opened.file_of(number)}, document {number} of {len(offsets) - 1}: {tokens}"
+    )
 
 
 def seen_by(done: dict[str, Path], split: str) -> Iterator[Found]:

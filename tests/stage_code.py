@@ -22,13 +22,13 @@ SHARED = {
     "collect": ["world", "formats.py"],
     "corpus": ["intervals.py", "formats.py"],
     "tokenizer": ["store.py", "chat_template.jinja"],
-    "pretrain": ["store.py", "training_state.py"],
+    "pretrain": ["store.py", "packing.py", "training_state.py"],
     "sft": ["chat.py", "trainers.py", "checkpoint.py", "intervals.py", "generate.py", "adapter.py", "lora.py"],
     "preferences": ["chat.py", "generate.py", "world"],
     "reward": ["chat.py", "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "dpo": ["chat.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "ppo": ["chat.py", "classifier.py", "generate.py", "training_state.py", "adapter.py", "lora.py"],
-    "evaluate": ["chat.py", "generate.py", "store.py", "intervals.py", "world"],
+    "evaluate": ["chat.py", "generate.py", "store.py", "packing.py", "intervals.py", "world"],
     "report": [],
 }
 

@@ -321,3 +321,26 @@ def test_truncated_archives_are_counted(tmp_path):
 
 def test_stage_reads_collect_only():
     assert (STAGE.name, STAGE.reads) == ("corpus", ("collect",))
+
+
+def test_the_end_of_every_document_can_be_held_out(tmp_path):
+    """For a corpus of one long text: head and end together are the text, and the books balance."""
+    texts = {"long": story(1) * 10, "tiny": "a"}
+    write_jsonl(tmp_path / "collect" / "raw" / "feed" / "0.jsonl", [{"id": k, "text": v} for k, v in texts.items()])
+    (tmp_path / "collect" / "raw" / "sources.json").write_text(
+        json.dumps([{"name": "feed", "kind": "jsonl", "path": "feed", "licence": "CC0-1.0", "weight": 1.0}])
+    )
+    plain = {"quality": {}, "languages": None, "repair": False, "boilerplate": False, "privacy": []}
+    apart = {"dedup": {"exact": False, "near": None, "passages": False}, "decontaminate_ngram": None}
+    keys = {**plain, **apart, "heldout": "ends", "heldout_share": 0.25}
+    metrics = run(job(tmp_path / "collect", tmp_path / "out", **keys))
+    train, heldout = kept(tmp_path / "out", "train"), kept(tmp_path / "out", "heldout")
+    assert train["long"]["text"] + heldout["long"]["text"] == texts["long"]
+    assert len(train["long"]["text"]) == int(len(texts["long"]) * 0.75)
+    assert train["tiny"]["text"] == "a" and "tiny" not in heldout
+    assert (metrics["documents_read"], metrics["documents_kept"], metrics["documents_heldout"]) == (2, 2, 1)
+
+
+def test_a_corpus_whose_documents_are_held_out_whole_has_the_fingerprint_that_it_had():
+    assert "heldout" not in Recipe().hashed()
+    assert Recipe(heldout="ends").hashed()["heldout"] == "ends"

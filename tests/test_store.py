@@ -1,5 +1,6 @@
 """The token store: documents come back, rows are laid out by (seed, epoch, step) alone, damage is named."""
 
+import hashlib
 import json
 import math
 
@@ -108,7 +109,7 @@ def test_a_document_longer_than_a_row_goes_on_at_the_beginning_of_rows(tmp_path)
 def test_scoring_counts_every_token_once(tmp_path, context):
     train, _ = make(tmp_path, documents(3, 40), vocabulary_size=2000)
     scored = sorted(token for row in pieces(scoring_rows(train, context=context)) for token in row)
-    assert scored == sorted(train.tokens.tolist())
+    assert scored == sorted(np.asarray(train.tokens).tolist())
 
 
 def test_stream_cuts_the_shuffled_documents_without_loss(tmp_path):
@@ -215,3 +216,84 @@ def test_documents_of_one_row_do_not_see_each_other():
         leaking = model(torch.from_numpy(row), use_cache=False).logits[0]
     assert torch.allclose(packed, alone, atol=1e-5)
     assert not torch.allclose(leaking, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("shard_tokens", [1, 7, 50, 10**6])
+def test_a_split_over_several_shards_reads_as_one(tmp_path, shard_tokens):
+    written = documents(8, 30)
+    whole, _ = make(tmp_path / "whole", written, vocabulary_size=2000)
+    with StoreWriter(tmp_path / "cut", vocabulary_size=2000, end_id=END, seed=5, shard_tokens=shard_tokens) as writer:
+        for ids in written:
+            writer.add("train", ids, 3 * len(ids))
+    cut = open_split(tmp_path / "cut", "train")
+    assert [ids.tolist() for ids in cut.documents()] == [[*ids, END] for ids in written]
+    assert np.array_equal(cut.tokens, whole.tokens) and np.array_equal(cut.counts(), whole.counts())
+    total = len(whole.tokens)
+    for start, stop in ((0, total), (3, 4), (total - 2, None), (5, 90), (9, 9), (50, 10), (total, total + 5)):
+        assert np.array_equal(cut.tokens[start:stop], np.asarray(whole.tokens)[start:stop])
+    assert [cut.tokens[i] for i in (0, 7, -1)] == [np.asarray(whole.tokens)[i] for i in (0, 7, -1)]
+    with pytest.raises(IndexError):
+        cut.tokens[total]
+    for packing in ("documents", "stream"):
+        one, other = (training_rows(split, context=24, packing=packing, seed=0, epoch=0) for split in (whole, cut))
+        assert pieces(one) == pieces(other)
+    shards = json.loads((tmp_path / "cut" / "index.json").read_text())["train"]["shards"]
+    assert [shard["file"] for shard in shards][:2] == ["train.bin", "train-00001.bin"][: len(shards)]
+    assert (len(shards) > 1) == (shard_tokens < total)
+    by_file = {}
+    for number, ids in enumerate(written):
+        by_file[cut.file_of(number)] = by_file.get(cut.file_of(number), 0) + len(ids) + 1
+    assert by_file == {shard["file"]: shard["tokens"] for shard in shards}
+    for shard in shards:
+        data = (tmp_path / "cut" / shard["file"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == shard["sha256"] and len(data) == 2 * shard["tokens"]
+
+
+def test_ids_in_a_later_shard_are_checked_too(tmp_path):
+    with StoreWriter(tmp_path, vocabulary_size=50, end_id=END, shard_tokens=1) as writer:
+        writer.add("train", [1], 1)
+        writer.add("train", [49], 1)
+    with pytest.raises(UserError, match="holds the id 49"):
+        open_split(tmp_path, "train").check_ids(49, "x")
+
+
+def test_index_holds_the_seed_of_the_shuffle_and_a_sha256_that_any_shard_changes(tmp_path):
+    def write(name, ids, **keys):
+        with StoreWriter(tmp_path / name, vocabulary_size=50, end_id=END, **keys) as writer:
+            for document in ids:
+                writer.add("train", document, 1)
+        return open_split(tmp_path / name, "train")
+
+    assert write("a", [[1], [2]], seed=7).seed == 7
+    one = write("b", [[1], [2]], shard_tokens=1)
+    assert one.sha256 != write("c", [[1], [3]], shard_tokens=1).sha256
+    assert one.sha256 == write("d", [[1], [2]], shard_tokens=2).sha256
+
+
+def test_a_missing_or_cut_later_shard_is_named(tmp_path):
+    with StoreWriter(tmp_path, vocabulary_size=50, end_id=END, shard_tokens=1) as writer:
+        writer.add("train", [1], 1)
+        writer.add("train", [2], 1)
+    (tmp_path / "train-00001.bin").write_bytes(b"123")
+    with pytest.raises(UserError, match=r"train-00001\.bin has 3 bytes, 2 tokens were written"):
+        open_split(tmp_path, "train")
+    (tmp_path / "train-00001.bin").unlink()
+    with pytest.raises(UserError, match="no whole token store"):
+        open_split(tmp_path, "train")
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_any_number_of_ranks_reads_the_same_rows_in_the_same_steps(tmp_path, ranks):
+    train, _ = make(tmp_path, documents(9, 40), vocabulary_size=2000)
+
+    def rank_rows(rank):
+        """What one process of `ranks` reads: its share of each step's batch of 8, from an order of its own."""
+        order = Order(train, context=24, packing="documents", seed=3, batch=8)
+        share = 8 // ranks
+        return [order[step][0][rank * share : (rank + 1) * share] for step in range(9)]
+
+    alone = Order(train, context=24, packing="documents", seed=3, batch=8)
+    shares = [rank_rows(rank) for rank in range(ranks)]
+    assert alone[8] and alone.epoch >= 1, "the steps pass the border of an epoch"
+    for step in range(9):
+        assert np.array_equal(np.concatenate([share[step] for share in shares]), alone[step][0])

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from pipeline import chat
 from pipeline.stage import Job, UserError
 from pipeline.store import open_split
+from pipeline.tokenizer import train
 from pipeline.tokenizer.recipe import STAGE, Recipe
 from pipeline.tokenizer.train import run
 
@@ -35,7 +36,7 @@ WORDS = [
 SPELT_OUT = "A page about <|endoftext|> and <|im_start|>user tokens <|im_end|><|pad|>."
 
 
-def write_corpus(folder: Path, train: list[str], heldout: list[str]) -> Path:
+def write_corpus(folder: Path, train: list[str], heldout: list[str], language: str | None = None) -> Path:
     for split, texts in (("train", train), ("heldout", heldout)):
         (folder / split).mkdir(parents=True)
         columns = {
@@ -43,6 +44,8 @@ def write_corpus(folder: Path, train: list[str], heldout: list[str]) -> Path:
             "text": texts,
             "source": ["web" if i % 2 else "books" for i in range(len(texts))],
         }
+        if language:
+            columns["language"] = [language] * len(texts)
         half = len(texts) // 2
         table = pyarrow.table(columns)
         parquet.write_table(table.slice(0, half), folder / split / "000.parquet")
@@ -56,17 +59,12 @@ def stories(seed: int, count: int) -> list[str]:
 
 
 def make(out: Path, corpus: Path, vocab_size: int = 400) -> dict[str, float]:
+    return make_recipe(out, corpus, Recipe(vocab_size=vocab_size))
+
+
+def make_recipe(out: Path, corpus: Path, recipe: Recipe) -> dict[str, float]:
     out.mkdir()
-    return run(
-        Job(
-            stage="tokenizer",
-            recipe=Recipe(vocab_size=vocab_size),
-            out=out,
-            inputs={"corpus": corpus},
-            seed=0,
-            run_name="toy",
-        )
-    )
+    return run(Job(stage="tokenizer", recipe=recipe, out=out, inputs={"corpus": corpus}, seed=0, run_name="toy"))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +124,7 @@ def test_store_holds_every_document_in_order(made):
 
 def test_report_counts_what_the_heldout_documents_use(made):
     out, metrics, tokenizer = made
-    report = json.loads((out / "fertility.json").read_text())
+    report = json.loads((out / "fertility.json").read_text())["tokenizers"][0]
     texts = [*stories(1, 50), SPELT_OUT]
     tokens = sum(len(chat.encode_text(tokenizer, text)) for text in texts)
     assert report["all"]["tokens"] == tokens == metrics["heldout_tokens"] - 51
@@ -157,3 +155,27 @@ def test_a_recipe_without_a_corpus_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"corpus\.yaml"):
         run(job)
     assert STAGE.reads == ("corpus",)
+
+
+def test_documents_are_read_and_encoded_a_bounded_batch_at_a_time(tmp_path, monkeypatch):
+    """However large the corpus, two batches are in memory: one encoded, one written."""
+    texts = stories(3, 700)
+    corpus = write_corpus(tmp_path / "corpus", texts, texts[:3])
+    monkeypatch.setattr(train, "ROWS", 10)
+    for limit, value in (("BATCH_DOCUMENTS", 50), ("BATCH_BYTES", 4000)):
+        with monkeypatch.context() as patch:
+            patch.setattr(train, limit, value)
+            found = [batch for _, _, batch in train.batches(corpus, "train")]
+        assert [text for batch in found for text in batch] == texts
+        assert max(map(len, found)) <= 50 and len(found) > 10
+    asked = []
+
+    class Backend:
+        def encode_batch_fast(self, batch, add_special_tokens):
+            asked.append(len(batch))
+            return []
+
+    monkeypatch.setattr(train, "BATCH_DOCUMENTS", 50)
+    for number, _ in enumerate(train.encoded_batches(corpus, "train", Backend()), start=1):
+        assert len(asked) <= number + 1, "no more than one batch ahead"
+    assert sum(asked) == 700

@@ -150,7 +150,7 @@ def dealing(
     total = documents(folder / "clean")
     sizes = {"train": total * max(1.0, *weights.values()), "heldout": total * recipe.heldout_share}
     shards = {split: max(1, math.ceil(size / recipe.shard_documents)) for split, size in sizes.items()}
-    steps.append(shuffle.Deal(seed, recipe.heldout_share, shards))
+    steps.append(shuffle.Deal(seed, recipe.heldout_share, shards, ends=recipe.heldout == "ends"))
     steps.append(shuffle.writer(folder / "buckets", "${bucket}/${rank}.parquet", final=False))
     return steps
 
@@ -213,7 +213,8 @@ def run(job: Job) -> dict[str, float]:
     by_step, dropped, lost = funnel.write_dropped(folder / "dropped", job.out / "dropped.jsonl")
     entries = funnel.merge(folder / "clean.log") + funnel.merge(folder / "deal.log")
     order(recipe, folder, job.out, job.seed)
-    kept = documents(job.out / "train") + documents(job.out / "heldout")
+    # A document of which only the end is held out stands in both splits.
+    kept = documents(job.out / "train") + (documents(job.out / "heldout") if recipe.heldout == "documents" else 0)
     read = books_balance(entries, kept, dropped, lost)
     entries[-1]["counts"]["kept"] = kept
     for entry in entries:

@@ -61,7 +61,13 @@ class Recipe(StageRecipe):
     dedup: Dedup = Dedup()
     decontaminate_ngram: int | None = Field(default=13, ge=4)
     heldout_share: float = Field(default=0.02, ge=0, lt=0.5)
+    # What is held out: that share of the documents, or the end of each, for a corpus of one long text.
+    heldout: Literal["documents", "ends"] = "documents"
     shard_documents: int = Field(default=20_000, ge=1)
+
+    def hashed(self) -> dict[str, Any]:
+        """Without `heldout` where it says what was the only way once, so that older corpora stay valid."""
+        return {key: value for key, value in super().hashed().items() if (key, value) != ("heldout", "documents")}
 
     @field_validator("languages")
     @classmethod

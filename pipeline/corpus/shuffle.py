@@ -77,25 +77,38 @@ def draw(seed: int, place: int, copy: int = 0) -> tuple[float, int]:
 
 
 class Deal(PipelineStep):
-    """Names each document's bucket: its split, and the number of its shard there."""
+    """Names each document's bucket: its split, and the number of its shard there. ends: cuts the last share of every
+    document's characters off and holds that out; the rest of each, one character at least, is trained on."""
 
     type = "shuffle"
     name = "deal"
 
-    def __init__(self, seed: int, heldout_share: float, shards: dict[str, int]) -> None:
+    def __init__(self, seed: int, heldout_share: float, shards: dict[str, int], ends: bool = False) -> None:
         super().__init__()
         self.seed = seed
         self.heldout_share = heldout_share
+        self.ends = ends
         self.shards = shards
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Sets metadata["bucket"], which the writer's file name takes up."""
         for doc in data:
             place, copy = doc.metadata["place"], doc.metadata.get("copy", 0)
-            split = "heldout" if draw(self.seed, place)[0] < self.heldout_share else "train"
-            order = draw(self.seed, place, copy)[1]
-            doc.metadata["bucket"] = f"{split}-{order * self.shards[split] >> 64:05d}"
+            share, order = draw(self.seed, place)[0], draw(self.seed, place, copy)[1]
+            split = "heldout" if share < self.heldout_share and not self.ends else "train"
+            doc.metadata["bucket"] = self.bucket(split, order)
+            if self.ends:
+                cut = int(len(doc.text) * (1 - self.heldout_share)) or len(doc.text)
+                # The copies that a weight makes are trained on; their end is held out once.
+                if (end := doc.text[cut:]) and copy == 0:
+                    held_out = {**doc.metadata, "bucket": self.bucket("heldout", order)}
+                    yield Document(text=end, id=doc.id, metadata=held_out)
+                doc.text = doc.text[:cut]
             yield doc
+
+    def bucket(self, split: str, order: int) -> str:
+        """The split, and the number of the shard there."""
+        return f"{split}-{order * self.shards[split] >> 64:05d}"
 
 
 class Gather(PipelineStep):

@@ -37,12 +37,14 @@ def vocabulary_of(run: Run, recipe: Recipe) -> int:
         return recipe.model["vocab_size"]
     owner = run.owner("tokenizer")
     tokenizer = owner.own["tokenizer"] if owner else None
-    if tokenizer is None or isinstance(tokenizer, HubSource):
+    # None too where the recipe extends a tokenizer, whose own size is not in the recipe.
+    known = None if tokenizer is None or isinstance(tokenizer, HubSource) else tokenizer.vocabulary  # type: ignore
+    if known is None:
         raise UserError(
             f"{run.name}: the recipe does not say how large the vocabulary is: it has no tokenizer.yaml with a "
             f"vocab_size. Give the tokenizer's: --set model.vocab_size=32000"
         )
-    return tokenizer.vocab_size  # type: ignore[attr-defined]
+    return known
 
 
 def question(args: argparse.Namespace) -> Question:
