@@ -24,7 +24,7 @@ from pipeline.chat import stop_ids
 from pipeline.dpo.recipe import Recipe
 from pipeline.intervals import bootstrap_mean, proportion
 from pipeline.length_grouped import STRATEGY, LengthGrouped
-from pipeline.pairs import EncodedPair, best_against, encode_pairs, read_pairs, sample_pairs
+from pipeline.pairs import EncodedPair, best_against, encode_pairs, read_pairs, sample_pairs, show_pair
 from pipeline.stage import Job, UserError
 from pipeline.trainers import common, score_trained_positions_only, train
 
@@ -57,6 +57,7 @@ def run(job: Job) -> dict[str, float]:
     limit = min(window, recipe.trainer.get("max_length") or window)
     pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), limit, str(source / "train.jsonl"))
     heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), limit, str(source / "heldout.jsonl"))
+    show_pair(tokenizer, pairs[0], job.out, job.stage)
     if recipe.pairs != "all":
         pairs = best_against(pairs, "worst" if recipe.pairs == "best_against_worst" else "next")
     pairs = sample_pairs(pairs, recipe.max_pairs, f"{job.seed}/dpo/pairs")

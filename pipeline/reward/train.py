@@ -20,7 +20,7 @@ from trl import RewardConfig
 from pipeline.chat import end_of_turn_id
 from pipeline.classifier import padding_difference, score
 from pipeline.length_grouped import STRATEGY
-from pipeline.pairs import EncodedPair, encode_pairs, read_pairs
+from pipeline.pairs import EncodedPair, encode_pairs, read_pairs, show_pair
 from pipeline.reward.groups import GroupCollator, GroupedRewardTrainer, group_pairs, sample_groups
 from pipeline.reward.recipe import Recipe
 from pipeline.reward.score import ScoredPair, accuracies, margins
@@ -46,6 +46,7 @@ def run(job: Job) -> dict[str, float]:
     limit = min(window, recipe.trainer.get("max_length") or window)
     pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), limit, str(source / "train.jsonl"))
     heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), limit, str(source / "heldout.jsonl"))
+    show_pair(tokenizer, pairs[0], job.out, job.stage)
     groups = sample_groups(group_pairs(pairs), recipe.max_pairs, f"{job.seed}/reward/pairs")
     settings = {
         **common(job),
