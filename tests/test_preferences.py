@@ -151,7 +151,7 @@ def test_equal_runs_write_equal_bytes(tmp_path, sft):
         ({"judge": "gold"}, "needs the section 'gold'"),
         ({"judge": "gold", "gold": {"samples_per_prompt": 2, "pairs_per_prompt": 2}}, "1 at most"),
         ({"judge": "gold", "gold": {"label_nose": 0.1}}, "Did you mean 'label_noise'"),
-        ({"judge": "people"}, "'gold' or 'reference'"),
+        ({"judge": "people"}, "'gold', 'reference', 'dataset'"),
         ({"judge": "gold", "gold": {}, "temperature": [0.7, 1.0]}, "2 of them are given for 4 sample"),
         ({"judge": "gold", "gold": {}, "temperature": [0.7, 1.0, 1.3, 0.0]}, "greater than 0"),
     ],
