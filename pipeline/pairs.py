@@ -22,12 +22,13 @@ COLUMNS = ("id", "prompt", "chosen", "rejected")
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPair:
-    """One pair; `chosen_ids` and `rejected_ids` hold the answers alone, without the prompt."""
+    """One pair; `chosen_ids` and `rejected_ids` hold the answers alone, without the prompt. source: who judged it."""
 
     id: str
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
+    source: str = ""
 
     @property
     def length(self) -> int:
@@ -90,7 +91,8 @@ def encode_pair(gate: ChatGate, row: dict[str, Any]) -> EncodedPair:
     """One row's ids. Raises UserError where the chat gate refuses a side."""
     prompt = render_prompt(gate.tokenizer, row["prompt"])
     chosen, rejected = (answer_ids(gate, row, side, prompt) for side in ("chosen", "rejected"))
-    return EncodedPair(id=str(row["id"]), prompt_ids=prompt, chosen_ids=chosen, rejected_ids=rejected)
+    source = str(row.get("source") or "")
+    return EncodedPair(id=str(row["id"]), prompt_ids=prompt, chosen_ids=chosen, rejected_ids=rejected, source=source)
 
 
 def answer_ids(gate: ChatGate, row: dict[str, Any], side: str, prompt: list[int]) -> list[int]:

@@ -29,7 +29,7 @@ SHARED = {
     "sft": [*CHATS, *TABLES, *ADAPTERS, "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],
     "preferences": [*CHATS, *TABLES, "generate.py", "classifier.py", "world"],
     "reward": [*CHATS, "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
-    "dpo": [*CHATS, *ADAPTERS, "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
+    "dpo": [*CHATS, *ADAPTERS, "generate.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "ppo": [*CHATS, *ADAPTERS, "classifier.py", "generate.py", "training_state.py"],
     "evaluate": ["chat.py", "generate.py", "store.py", "intervals.py", "world"],
     "report": [],
