@@ -53,8 +53,11 @@ def files(table: Table) -> list[Path]:
         return [place]
     found = sorted(p for p in place.rglob("*") if p.is_file() and p.name.endswith(SUFFIXES)) if place.is_dir() else []
     if not found:
-        what = "no file there ends in" if place.is_dir() else "it must be a folder, or a file that ends in"
-        raise UserError(f"path: {table.name}: {what if place.exists() else 'is not there;'} {', '.join(SUFFIXES)}.")
+        wanted = ", ".join(SUFFIXES)
+        if place.is_dir():
+            raise UserError(f"path: {table.name}: no file in this folder ends in {wanted}.")
+        fault = "is none of those that can be read" if place.exists() else "is not there"
+        raise UserError(f"path: {table.name}: {fault}. Name a folder, or a file that ends in {wanted}.")
     return found
 
 

@@ -128,7 +128,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path):
         ("a.json", b'{"a": 1}', "is dict, expected a list of objects"),
         ("a.json", b'{"a": 1}\n{"a": 2}', "One object a line belongs into a .jsonl file"),
         ("a.parquet", b"PAR1", "cannot be read as Parquet"),
-        ("a.csv", b"a,b", "it must be a folder, or a file that ends in"),
+        ("a.csv", b"a,b", "is none of those that can be read. Name a folder, or"),
         ("a.jsonl", b"", "holds no conversation"),
     ],
 )
