@@ -1,6 +1,7 @@
 """SFT: only the assistant's words are trained, what would mislead the model is refused, the artifact loads alone."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -91,6 +92,18 @@ def test_equal_seeds_give_equal_weights(trained):
     run(job(folder, folder / "again"))
     first, again = (load_file(folder / name / "model" / "model.safetensors") for name in ("full", "again"))
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_run_killed_in_its_third_epoch_goes_on_to_the_same_weights(trained):
+    folder, _ = trained
+    keys = {"learning_rate": 0.02, "per_device_train_batch_size": 8, "num_train_epochs": 3, "save_steps": 20}
+    whole, killed = job(folder, folder / "whole", keys), job(folder, folder / "killed", keys)
+    run(whole)
+    (checkpoint,) = (path.relative_to(whole.out) for path in (whole.out / "resume").rglob("checkpoint-20"))
+    shutil.copytree(whole.out / checkpoint, killed.out / checkpoint)
+    run(killed)
+    ends = [load_file(one.out / "model" / "model.safetensors") for one in (whole, killed)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
 def test_prompt_tokens_are_not_trained(trained, tokenizer):

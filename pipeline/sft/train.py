@@ -28,6 +28,7 @@ from pipeline.chat_gate import ChatGate
 from pipeline.generate import window
 from pipeline.intervals import bootstrap_mean
 from pipeline.sft.data import IGNORED, Conversation, Row, encode, mixture, read, sample
+from pipeline.sft.order import KeepOrder, KeepsOrder
 from pipeline.sft.recipe import Model, Recipe
 from pipeline.stage import Job, UserError
 from pipeline.trainers import common, score_trained_positions_only, train
@@ -148,7 +149,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, rows: Sequence[Row], limi
         settings["dataset_kwargs"] = {"skip_prepare_dataset": True}
     else:
         settings.pop("train_sampling_strategy")
-    trainer = SFTTrainer(
+    trainer = KeepsOrder(
         model=model,
         args=SFTConfig(**settings),
         train_dataset=Dataset.from_list(list(rows)),
@@ -157,6 +158,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, rows: Sequence[Row], limi
     )
     # The model itself, also under an adapter: peft changes its layers and not its forward.
     score_trained_positions_only(model)
+    trainer.add_callback(KeepOrder(trainer))
     return trainer
 
 
