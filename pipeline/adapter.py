@@ -4,12 +4,14 @@ Writes `adapter/` (peft's own files). Merging is exact up to rounding; the large
 and reported, and above the recipe's bound no merged model is saved.
 """
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
+from transformers import BitsAndBytesConfig
 
 from pipeline.lora import Lora
 from pipeline.stage import UserError
@@ -36,8 +38,38 @@ def lora_config(lora: Lora, model: Any, tokenizer: Any) -> LoraConfig:
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
         target_modules=targets,
+        use_dora=lora.use_dora,
         trainable_token_indices=[vocabulary[token] for token in lora.trainable_tokens] or None,
     )
+
+
+def quantization() -> dict[str, Any]:
+    """What `from_pretrained` needs to load a model in 4 bits. Raises UserError where bitsandbytes is not there."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "lora.load_in_4bit: needs the package bitsandbytes, which is not installed. `pip install bitsandbytes` "
+            "(it runs on NVIDIA GPUs, and on some others), or leave load_in_4bit out: plain LoRA trains the same "
+            "adapter on weights in full."
+        )
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+    )
+    return {"quantization_config": config}
+
+
+def unrounded(
+    model: PeftModel, load_base: Callable[[], Any], sequences: Sequence[list[int]], folder: Path
+) -> tuple[PeftModel, float]:
+    """The trained adapter on the base in full, since merging into 4 bits would round it away; and the largest
+    difference of a logit that this makes."""
+    model.save_pretrained(folder)
+    before = [logits.cpu() for logits in _logits(model, sequences[:NUM_COMPARED])]
+    full = PeftModel.from_pretrained(load_base().to(model.device), str(folder))
+    after = [logits.cpu() for logits in _logits(full, sequences[:NUM_COMPARED])]
+    return full, max(float((a.float() - b).abs().max()) for a, b in zip(before, after, strict=True))
 
 
 def merge(model: PeftModel, sequences: Sequence[list[int]], folder: Path, tolerance: float) -> tuple[Any, float]:

@@ -62,6 +62,22 @@ def render_conversation(tokenizer: Any, messages: Sequence[Message]) -> tuple[li
     return ids, mask
 
 
+def training_text(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The text whose ids `render_conversation` gives."""
+    text, _ = _render(tokenizer, messages, add_generation_prompt=False)
+    return PLACEHOLDER.sub(lambda found: messages[int(found[1])]["content"].strip(), text)
+
+
+def inference_text(tokenizer: Any, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
+    """The text that transformers renders when the model is used."""
+    try:
+        return str(
+            tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
+        )
+    except TemplateError as error:
+        raise UserError(f"the chat template refuses the conversation: {error.message}") from error
+
+
 def end_of_turn_id(tokenizer: Any) -> int:
     """The id that ends a turn: <|im_end|> where the vocabulary has it, else the tokenizer's own end token."""
     return tokenizer.get_vocab().get(END_OF_TURN, tokenizer.eos_token_id)

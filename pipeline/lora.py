@@ -1,10 +1,12 @@
 """The recipe section `lora:`, the same in every stage that can train an adapter. Imports nothing heavy."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from pipeline.stage import Section
+
+NEWER = ("use_dora", "load_in_4bit")
 
 
 class Lora(Section):
@@ -12,7 +14,8 @@ class Lora(Section):
 
     target_modules: "all-linear", or names of modules. trainable_tokens: tokens whose embedding rows are trained too;
     the chat's own, which pretraining never saw, are no more than noise without it. merge_tolerance: the largest
-    difference of a logit between the model with its adapter and the merged model that is accepted.
+    difference of a logit between the model with its adapter and the merged model that is accepted. use_dora: the
+    weights' directions alone are adapted by low rank, their lengths by a number each (Liu et al. 2024, 2402.09353).
     """
 
     r: Annotated[int, Field(gt=0)] = 16
@@ -21,6 +24,12 @@ class Lora(Section):
     target_modules: str | tuple[str, ...] = "all-linear"
     trainable_tokens: tuple[str, ...] = ("<|im_start|>", "<|im_end|>")
     merge_tolerance: Annotated[float, Field(gt=0)] = 1e-3
+    use_dora: bool = False
+
+    @model_serializer(mode="wrap")
+    def without_newer_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later are left out while they are off, so that older artifacts keep their fingerprint."""
+        return {key: value for key, value in serialize(self).items() if key not in NEWER or value}
 
     @field_validator("target_modules")
     @classmethod

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.chat import Message, end_of_turn_id, render_conversation, render_prompt
+from pipeline.chat import render_prompt
+from pipeline.chat_gate import ChatGate, Unusable, sample_first
 from pipeline.stage import UserError
 
 COLUMNS = ("id", "prompt", "chosen", "rejected")
@@ -21,12 +22,13 @@ COLUMNS = ("id", "prompt", "chosen", "rejected")
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPair:
-    """One pair; `chosen_ids` and `rejected_ids` hold the answers alone, without the prompt."""
+    """One pair; `chosen_ids` and `rejected_ids` hold the answers alone, without the prompt. source: who judged it."""
 
     id: str
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
+    source: str = ""
 
     @property
     def length(self) -> int:
@@ -61,48 +63,50 @@ def encode_pairs(
     """The pairs that can be trained on, and how many were left out for which reason.
 
     Left out: an empty side, equal sides, and prompt plus answer longer than `max_length` tokens, since cutting an
-    answer would cut off its end. Raises UserError where nothing is left.
+    answer would cut off its end. Raises UserError for anything else that the chat gate refuses, and where nothing is
+    left.
     """
-    kept, dropped = [], Counter[str]()
-    for row in rows:
-        pair = encode_pair(tokenizer, row)
-        if min(len(pair.chosen_ids), len(pair.rejected_ids)) <= 1:
+    gate, dropped = ChatGate(tokenizer), Counter[str]()
+    kept: dict[int, EncodedPair] = {}
+    for index in sample_first(len(rows)):
+        try:
+            pair = encode_pair(gate, rows[index])
+        except Unusable as fault:
+            if fault.reason != "empty":
+                raise
             dropped["empty"] += 1
-        elif pair.chosen_ids == pair.rejected_ids:
+            continue
+        if pair.chosen_ids == pair.rejected_ids:
             dropped["equal"] += 1
         elif pair.length > max_length:
             dropped["too_long"] += 1
         else:
-            kept.append(pair)
+            kept[index] = pair
     if not kept:
         raise UserError(f"{where}: none of its {len(rows)} pairs can be used (left out: {dict(dropped)}).")
-    return kept, dropped
+    return [kept[index] for index in sorted(kept)], dropped
 
 
-def encode_pair(tokenizer: Any, row: dict[str, Any]) -> EncodedPair:
-    """One row's ids. Raises UserError where training and use would see different prompts, or no end of turn."""
-    prompt = render_prompt(tokenizer, row["prompt"])
-    chosen, rejected = (answer_ids(tokenizer, row, side, prompt) for side in ("chosen", "rejected"))
-    return EncodedPair(id=str(row["id"]), prompt_ids=prompt, chosen_ids=chosen, rejected_ids=rejected)
+def encode_pair(gate: ChatGate, row: dict[str, Any]) -> EncodedPair:
+    """One row's ids. Raises UserError where the chat gate refuses a side."""
+    prompt = render_prompt(gate.tokenizer, row["prompt"])
+    chosen, rejected = (answer_ids(gate, row, side, prompt) for side in ("chosen", "rejected"))
+    source = str(row.get("source") or "")
+    return EncodedPair(id=str(row["id"]), prompt_ids=prompt, chosen_ids=chosen, rejected_ids=rejected, source=source)
 
 
-def answer_ids(tokenizer: Any, row: dict[str, Any], side: str, prompt: list[int]) -> list[int]:
+def answer_ids(gate: ChatGate, row: dict[str, Any], side: str, prompt: list[int]) -> list[int]:
     """The ids of one side after the prompt, up to and with its end of turn."""
-    messages: list[Message] = [*row["prompt"], *row[side]]
-    ids, _ = render_conversation(tokenizer, messages)
-    if ids[: len(prompt)] != prompt:
-        raise UserError(
-            f"pair {row['id']}: the chat template renders the prompt in another way when an answer follows, so the "
-            "model would be trained on prompts that it never sees in use. Mend the template's generation prompt."
-        )
-    answer, end = ids[len(prompt) :], end_of_turn_id(tokenizer)
-    if end not in answer:
-        raise UserError(
-            f"pair {row['id']}: the chat template puts no end-of-turn token ({tokenizer.decode([end])}) after the "
-            "answer, so the model would never learn to stop. Put it inside the template's generation block."
-        )
+    ids, _ = gate.conversation([*row["prompt"], *row[side]], f"pair {row['id']}, {side}")
+    answer = ids[len(prompt) :]
     # Whatever a template writes after the last end of turn (often a line break) is never generated, so not trained.
-    return answer[: len(answer) - answer[::-1].index(end)]
+    return answer[: len(answer) - answer[::-1].index(gate.end)]
+
+
+def show_pair(tokenizer: Any, pair: EncodedPair, out: Path, stage: str) -> None:
+    """Prints and writes what of a pair is trained: its answers, here the chosen one."""
+    mask = [0] * len(pair.prompt_ids) + [1] * len(pair.chosen_ids)
+    ChatGate(tokenizer).show(pair.prompt_ids + pair.chosen_ids, mask, out, stage)
 
 
 def best_against(pairs: Sequence[EncodedPair], other: Literal["next", "worst"]) -> list[EncodedPair]:

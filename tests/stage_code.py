@@ -18,16 +18,19 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTES = Path(__file__).with_name("stage_code.json")
 
 # Code outside its room that can change what a stage writes.
+CHATS = ("chat.py", "chat_gate.py")
+TABLES = ("chat_columns.py", "table.py")
+ADAPTERS = ("adapter.py", "lora.py")
 SHARED = {
     "collect": ["world", "formats.py"],
     "corpus": ["intervals.py", "formats.py"],
     "tokenizer": ["store.py", "chat_template.jinja"],
     "pretrain": ["store.py", "packing.py", "training_state.py"],
-    "sft": ["chat.py", "trainers.py", "checkpoint.py", "intervals.py", "generate.py", "adapter.py", "lora.py"],
-    "preferences": ["chat.py", "generate.py", "world"],
-    "reward": ["chat.py", "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
-    "dpo": ["chat.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
-    "ppo": ["chat.py", "classifier.py", "generate.py", "training_state.py", "adapter.py", "lora.py"],
+    "sft": [*CHATS, *TABLES, *ADAPTERS, "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],
+    "preferences": [*CHATS, *TABLES, "generate.py", "classifier.py", "world"],
+    "reward": [*CHATS, "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
+    "dpo": [*CHATS, *ADAPTERS, "generate.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
+    "ppo": [*CHATS, *ADAPTERS, "classifier.py", "generate.py", "training_state.py"],
     "evaluate": ["chat.py", "generate.py", "store.py", "packing.py", "intervals.py", "world"],
     "report": [],
 }

@@ -1,16 +1,30 @@
 """dpo: learns from pairs by path-loaded weights, and refuses to start from a wrong reference."""
 
+import inspect
 import json
 import math
+import re
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOTrainer
 
-from pipeline.dpo.recipe import Recipe
-from pipeline.dpo.train import check_start, heldout_figures, log_probabilities, make_trainer, run
+from pipeline.chat import stop_ids
+from pipeline.dpo.drift import Drift
+from pipeline.dpo.recipe import LOSSES, Recipe
+from pipeline.dpo.train import (
+    check_start,
+    expected_loss,
+    heldout_figures,
+    log_probabilities,
+    make_trainer,
+    run,
+)
+from pipeline.generate import generate
 from pipeline.length_grouped import LengthGroupedSampler
 from pipeline.pairs import encode_pairs, read_pairs
 from pipeline.recipe import validate
@@ -28,7 +42,7 @@ TRAINER = {
 
 def make_job(folder, sft, preferences, trainer=TRAINER, **keys):
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(trainer=trainer, **keys)
+    recipe = validate(Recipe, {"trainer": trainer, **keys}, "dpo.yaml")
     inputs = {"sft": sft, "preferences": preferences}
     return Job(stage="dpo", recipe=recipe, out=folder, inputs=inputs, seed=0, run_name="toy")
 
@@ -71,6 +85,109 @@ def test_starts_at_ln_2_and_learns_the_order_of_unseen_pairs(trained):
     assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-3)
     assert log[0]["rewards/margins"] == pytest.approx(0, abs=1e-3)
     assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_log_probabilities_lengths_and_drift_are_logged(trained):
+    job, metrics = trained
+    log = [json.loads(line) for line in (job.out / "log.jsonl").read_text().splitlines()]
+    every = {"logps/chosen", "logps/rejected", "length/chosen", "length/rejected", "rewards/margins"}
+    assert all(every <= set(line) for line in log)
+    measured = [line for line in log if "kl" in line]
+    assert len(measured) >= 5
+    assert measured[-1]["step"] == log[-1]["step"]
+    assert 0 <= measured[0]["kl"] < measured[-1]["kl"], "the policy leaves the reference step by step"
+    assert all(line["length"] >= 1 for line in measured)
+    assert 0 < metrics["kl_low"] <= metrics["kl"] <= metrics["kl_high"]
+    assert metrics["kl_n"] == metrics["length_n"] == 32
+
+
+def test_the_drift_is_the_whole_distributions_and_0_for_the_reference_itself(inputs):
+    model = AutoModelForCausalLM.from_pretrained(inputs[0] / "model").eval()
+    other = AutoModelForCausalLM.from_pretrained(inputs[0] / "model").eval()
+    with torch.no_grad():
+        other.model.embed_tokens.weight.mul_(1.3)
+    tokenizer = AutoTokenizer.from_pretrained(inputs[0] / "model")
+    prompts = [[5, 6, 7], [8], [9, 10]]
+    same = Drift(tokenizer, prompts, lambda: nullcontext(model), max_new_tokens=6, seed=1)
+    kl, length = same.measure(model, 3)
+    assert np.abs(kl).max() < 1e-5
+    drift = Drift(tokenizer, prompts, lambda: nullcontext(other), max_new_tokens=6, seed=1)
+    kl, length = drift.measure(model, 2)
+    drawing = {"max_new_tokens": 6, "temperature": 1.0, "seed": 1, "stop_ids": stop_ids(tokenizer)}
+    answers = generate(model, tokenizer, prompts[:2], **drawing)
+    assert length.tolist() == [len(ids) for ids in answers]
+    for row, (prompt, answer) in enumerate(zip(prompts[:2], answers, strict=True)):
+        ids = torch.tensor([prompt + answer])
+        with torch.no_grad():
+            ours, theirs = (m(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1) for m in (model, other))
+        assert kl[row] == pytest.approx(float((ours.exp() * (ours - theirs)).sum()), abs=1e-5)
+    assert not model.training
+
+
+def test_lora_trains_an_adapter_against_the_model_without_it(inputs, tmp_path):
+    job = make_job(tmp_path, *inputs, {**TRAINER, "learning_rate": 2e-2, "num_train_epochs": 2}, lora={"r": 4})
+    metrics = run(job)
+    assert metrics["first_loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert metrics["merge_logit_difference"] < 1e-4
+    assert metrics["rewards_margins"] > 0
+    assert (job.out / "adapter" / "adapter_model.safetensors").is_file()
+    model = AutoModelForCausalLM.from_pretrained(job.out / "model")
+    before = AutoModelForCausalLM.from_pretrained(inputs[0] / "model")
+    assert not torch.equal(model.model.layers[0].mlp.up_proj.weight, before.model.layers[0].mlp.up_proj.weight)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ({"loss_type": ["hinge"]}, 1.0),
+        ({"loss_type": ["apo_zero"]}, 1.0),
+        ({"loss_type": ["apo_down"]}, 1.0),
+        ({"loss_type": ["nca_pair"]}, 2 * math.log(2)),
+        ({"loss_type": ["bco_pair"]}, 2 * math.log(2)),
+        ({"loss_type": ["sppo_hard"]}, 2.0),
+        ({"loss_type": ["sigmoid_norm"]}, math.log(2)),
+        ({"loss_type": ["aot"], "label_smoothing": 0.2}, math.log(2)),
+        ({"loss_type": ["robust"], "label_smoothing": 0.2}, math.log(2)),
+        ({"loss_type": ["sigmoid", "apo_zero"], "loss_weights": [0.5, 2.0]}, 0.5 * math.log(2) + 2.0),
+        ({"loss_type": ["discopop"]}, None),
+        ({"loss_type": ["exo_pair"], "label_smoothing": 0.1}, None),
+    ],
+)
+def test_every_loss_starts_where_it_must(inputs, tmp_path, loss, expected):
+    job = make_job(tmp_path, *inputs, {**TRAINER, **loss})
+    tokenizer = AutoTokenizer.from_pretrained(inputs[0] / "model")
+    pairs, _ = encode_pairs(tokenizer, read_pairs(inputs[1] / "train.jsonl")[:4], 128, "train.jsonl")
+    trainer = make_trainer(job, inputs[0] / "model", tokenizer, pairs, 128)
+    started = check_start(trainer)
+    assert expected_loss(trainer.loss_types, trainer.loss_weights, trainer.beta) == expected
+    if expected is not None:
+        assert started == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_losses_are_those_that_trl_knows():
+    assert re.findall(r'loss_type == "(\w+)"', inspect.getsource(DPOTrainer)) == list(LOSSES)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "message"),
+    [
+        ({"loss_type": ["sigmod"]}, "trl has no loss 'sigmod'. Did you mean 'sigmoid'?"),
+        ({"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]}, "1 weights for 2 losses"),
+        ({"label_smoothing": 0.1}, "label_smoothing has no effect on sigmoid"),
+        ({"loss_type": ["robust"], "label_smoothing": 0.5}, "at least 0 and below 0.5"),
+        ({"loss_type": ["exo_pair"]}, "above 0 for exo_pair"),
+        ({"beta": 0.0}, "beta must be above 0"),
+    ],
+)
+def test_losses_that_cannot_work_are_refused_before_anything_starts(trainer, message):
+    with pytest.raises(UserError) as error:
+        validate(Recipe, {"trainer": trainer}, "dpo.yaml")
+    assert message in str(error.value)
+
+
+def test_a_recipe_without_an_adapter_keeps_its_old_fingerprint():
+    assert set(Recipe().hashed()) == {"pairs", "max_pairs", "trainer"}
+    assert "lora" in validate(Recipe, {"lora": {"r": 4}}, "dpo.yaml").hashed()
 
 
 def test_the_model_loads_with_plain_transformers_and_differs_from_sft(trained, inputs):

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 
 from pipeline import artifact
 from pipeline.hub import facts
-from pipeline.hub.card import hub_licence, size_category
+from pipeline.hub.card import base_model, hub_licence, size_category
 from pipeline.hub.layout import PUSHABLE, Repo, kind_of
 from pipeline.hub.push import revision, verified
 from pipeline.licences import LICENCES as OURS
@@ -102,6 +103,15 @@ def test_a_card_names_what_it_was_made_from_where_that_is_published(hub):
     hub.push("--stage", "sft", repo="org/toy-chat")
     data = ModelCard(card(hub, "dpo")).data
     assert (data.base_model, data.datasets) == ("org/toy-chat", ["org/toy-text"])
+
+
+@pytest.mark.parametrize(
+    ("model", "base"),
+    [({"id": "org/name", "revision": "0" * 40}, "org/name"), ({"id": "/home/me/base", "revision": None}, None)],
+)
+def test_a_folder_of_this_machine_is_named_as_nobodys_base(model, base):
+    own = SimpleNamespace(stage="sft", manifest={"recipe": {"model": model}}, published=None)
+    assert base_model({"sft": own}) == base
 
 
 def test_a_data_card_has_the_licences_of_its_sources(hub):

@@ -84,6 +84,7 @@ def test_an_adapter_goes_along_and_does_not_name_a_folder_of_this_machine(hub):
     (folder / "adapter" / "adapter_config.json").write_text(json.dumps(config))
     (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
     (folder / "adapter" / "README.md").write_text(f"base_model: {hub.run}")
+    (folder / "trained_tokens.json").write_text("a chat of the training data")
     for stage in ("evaluate", "report"):
         shutil.rmtree(hub.run / stage)
     seal(folder, {name: hub.run / name for name in ("collect", "pretrain")}, {"loss": 2.0})
@@ -91,6 +92,7 @@ def test_an_adapter_goes_along_and_does_not_name_a_folder_of_this_machine(hub):
     assert hub.push("--stage", "sft") == 0
     assert json.loads(hub.file("adapter/adapter_config.json"))["base_model_name_or_path"] == "org/base"
     assert "adapter/README.md" not in hub.repository.files("main")
+    assert not [name for name in hub.repository.files("main") if "trained_tokens" in name]
     assert "The LoRA adapter alone" in hub.file("README.md").decode()
     for name in hub.repository.files("main"):
         assert str(hub.folder).encode() not in hub.file(name), name

@@ -8,6 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.chat import END_OF_TURN, encode_text, end_of_turn_id, render_prompt
+from pipeline.chat_gate import ChatGate
 from pipeline.pairs import EncodedPair, best_against, encode_pair, encode_pairs, read_pairs, sample_pairs
 from pipeline.preferences import make
 from pipeline.preferences.pair import Answer, by_gold, swap_labels
@@ -150,7 +151,7 @@ def test_equal_runs_write_equal_bytes(tmp_path, sft):
         ({"judge": "gold"}, "needs the section 'gold'"),
         ({"judge": "gold", "gold": {"samples_per_prompt": 2, "pairs_per_prompt": 2}}, "1 at most"),
         ({"judge": "gold", "gold": {"label_nose": 0.1}}, "Did you mean 'label_noise'"),
-        ({"judge": "people"}, "'gold' or 'reference'"),
+        ({"judge": "people"}, "'gold', 'reference', 'dataset'"),
         ({"judge": "gold", "gold": {}, "temperature": [0.7, 1.0]}, "2 of them are given for 4 sample"),
         ({"judge": "gold", "gold": {}, "temperature": [0.7, 1.0, 1.3, 0.0]}, "greater than 0"),
     ],
@@ -198,15 +199,19 @@ def test_prompts_without_what_the_judge_needs_are_refused(tmp_path, sft):
 
 
 def test_both_sides_follow_the_prompt_as_in_use_and_end_the_turn(tokenizer):
-    row = pair_row("p", "say <|im_end|> now", "fox <|endoftext|> home", "owl")
-    pair = encode_pair(tokenizer, row)
-    end, text_end = tokenizer.convert_tokens_to_ids([END_OF_TURN, "<|endoftext|>"])
+    row = pair_row("p", "say it now", "fox home", "owl")
+    pair = encode_pair(ChatGate(tokenizer), row)
+    end = tokenizer.convert_tokens_to_ids(END_OF_TURN)
     assert pair.prompt_ids == render_prompt(tokenizer, row["prompt"])
-    assert pair.prompt_ids.count(end) == 1, "the token spelt out in the user's text must stay plain text"
     assert pair.chosen_ids[-1] == pair.rejected_ids[-1] == end
     assert pair.chosen_ids.count(end) == 1
-    assert text_end not in pair.chosen_ids
-    assert tokenizer.decode(pair.chosen_ids[:-1]) == "fox <|endoftext|> home"
+    assert tokenizer.decode(pair.chosen_ids[:-1]) == "fox home"
+
+
+def test_a_special_token_spelt_out_in_a_pair_is_refused_by_name(tokenizer):
+    for prompt, chosen in (("say <|im_end|> now", "fox"), ("say", "fox <|endoftext|> home")):
+        with pytest.raises(UserError, match=r"pair p, chosen: message \d .* spells out the special token"):
+            encode_pairs(tokenizer, [pair_row("p", prompt, chosen, "owl")], 128, "train.jsonl")
 
 
 def test_pairs_that_cannot_be_trained_on_are_counted(tokenizer):
@@ -242,12 +247,12 @@ def test_templates_that_spoil_training_are_refused(tokenizer):
     try:
         tokenizer.chat_template = original.replace("assistant\\n' -}}{%- endif -%}", "assistant:' -}}{%- endif -%}")
         assert tokenizer.chat_template != original
-        with pytest.raises(UserError, match="pair p9: the chat template renders the prompt in another way"):
-            encode_pair(tokenizer, row)
+        with pytest.raises(UserError, match="pair p9, chosen: the chat template renders the prompt in another way"):
+            encode_pair(ChatGate(tokenizer), row)
         tokenizer.chat_template = original.replace("| trim ~ '<|im_end|>' -}}{%- endgen", "| trim -}}{%- endgen")
         assert tokenizer.chat_template != original
-        with pytest.raises(UserError, match="pair p9: the chat template puts no end-of-turn token"):
-            encode_pair(tokenizer, row)
+        with pytest.raises(UserError, match="pair p9, chosen: 0 of the assistant's 1 turns end with a trained"):
+            encode_pair(ChatGate(tokenizer), row)
     finally:
         tokenizer.chat_template = original
 

@@ -15,7 +15,15 @@ from pipeline.pairs import EncodedPair
 from pipeline.recipe import validate
 from pipeline.reward.groups import GroupCollator, GroupedRewardTrainer, group_pairs, sample_groups
 from pipeline.reward.recipe import Recipe
-from pipeline.reward.score import ScoredPair, accuracies, margins
+from pipeline.reward.score import (
+    ScoredPair,
+    accuracies,
+    by_source,
+    calibration,
+    calibration_error,
+    length_matched,
+    margins,
+)
 from pipeline.reward.train import load_tokenizer, run, true_order
 from pipeline.stage import Job, UserError
 from tests.toy_pairs import save_toy_model, save_toy_preferences
@@ -56,6 +64,63 @@ def test_learns_the_true_order_from_noisy_labels(trained):
     assert histogram["order"] == "gold"
     assert sum(histogram["counts"]) == histogram["num_pairs"] == 32
     assert len(histogram["edges"]) == len(histogram["counts"]) + 1
+
+
+def test_length_matched_pairs_calibration_and_sources_are_measured(trained):
+    job, metrics = trained
+    assert 0 <= metrics["calibration_error_low"] <= metrics["calibration_error_high"] < 1
+    assert 0 < metrics["accuracy_length_matched_n"] < 32
+    assert not [name for name in metrics if name.startswith("agreement_")], "one source is no comparison"
+    bins = json.loads((job.out / "margins.json").read_text())["calibration"]
+    assert sum(one["pairs"] for one in bins) == 32
+    assert all(0.5 <= one["confidence"] <= 1 and 0 <= one["right"] <= 1 for one in bins)
+    shown = json.loads((job.out / "trained_tokens.json").read_text())
+    assert shown["stage"] == "reward"
+
+
+def test_a_model_that_scores_all_alike_is_refused(inputs, tmp_path, monkeypatch):
+    sft, preferences = inputs
+    monkeypatch.setattr("pipeline.reward.train.score", lambda model, sequences, pad: [0.5] * len(sequences))
+    with pytest.raises(UserError, match="gives each of 64 held-out answers the same score"):
+        run(make_job(tmp_path, sft, preferences, {**TRAINER, "max_steps": 1}))
+
+
+def pairs_with(margins, **keys):
+    lengths = {"better_length": 10, "worse_length": 5, **keys}
+    return [ScoredPair(prompt=i, better_reward=m, worse_reward=0.0, **lengths) for i, m in enumerate(margins)]
+
+
+def test_calibration_error_is_the_distance_of_confidence_and_share_right():
+    odds = math.log(3)  # a confidence of 3/4
+    honest = pairs_with([odds, odds, odds, -odds] * 25)
+    assert calibration_error(honest, 0)[0] == pytest.approx(0.05, abs=0.05), "bins of ten pairs hold 7 or 8 right"
+    sure = pairs_with([20.0] * 50 + [-20.0] * 50)
+    error, low, high, n = calibration_error(sure, 0)
+    assert error == pytest.approx(0.5, abs=1e-6)
+    assert low < error < high
+    assert n == 100
+    assert [one["pairs"] for one in calibration(pairs_with([1.0, 2.0, 0.0]))] == [1, 1, 1]
+    assert calibration(pairs_with([0.0]))[0] == {"confidence": 0.5, "right": 0.5, "pairs": 1}
+
+
+def test_pairs_of_like_length_and_of_each_source_are_told_apart():
+    near, far = pairs_with([1], worse_length=9), pairs_with([1], worse_length=8)
+    assert length_matched([*near, *far]) == near
+    two = [*pairs_with([1, 2], source="b"), *pairs_with([3], source="a")]
+    assert {name: len(pairs) for name, pairs in by_source(two).items()} == {"a": 1, "b": 2}
+    assert by_source(pairs_with([1, 2], source="a")) == {}
+    assert by_source([pairs_with([1], source=str(i))[0] for i in range(13)]) == {}
+
+
+def test_agreement_is_given_for_each_source(inputs, tmp_path):
+    sft, preferences = inputs
+    mixed = tmp_path / "preferences"
+    shutil.copytree(preferences, mixed)
+    rows = [json.loads(line) for line in (mixed / "heldout.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps({**row, "source": ("GPT-4", "people")[i % 2]}) + "\n" for i, row in enumerate(rows))
+    (mixed / "heldout.jsonl").write_text(text)
+    metrics = run(make_job(tmp_path / "out", sft, mixed, {**TRAINER, "max_steps": 2}))
+    assert (metrics["agreement_gpt_4_n"], metrics["agreement_people_n"]) == (16, 16)
 
 
 def test_the_model_loads_with_plain_transformers_and_holds_no_pickle(trained):
@@ -144,7 +209,7 @@ def test_accuracy_counts_prompts_and_halves_ties():
 
 def test_the_true_order_undoes_label_noise_and_leaves_out_near_ties():
     class Encoded:
-        prompt_ids = (1, 2)
+        prompt_ids, source = (1, 2), "gold"
 
         def __init__(self, name):
             self.id, self.chosen_ids, self.rejected_ids = name, [1, 2, 3], [1]

@@ -1,6 +1,7 @@
 """SFT: only the assistant's words are trained, what would mislead the model is refused, the artifact loads alone."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,9 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipeline.chat import TEMPLATE, end_of_turn_id
 from pipeline.recipe import validate
-from pipeline.sft.data import Conversation, encode, gate, read
+from pipeline.sft.data import Conversation, encode, read
 from pipeline.sft.recipe import Recipe
 from pipeline.sft.train import run
 from pipeline.stage import Job, UserError
@@ -94,6 +94,18 @@ def test_equal_seeds_give_equal_weights(trained):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
+def test_a_run_killed_in_its_third_epoch_goes_on_to_the_same_weights(trained):
+    folder, _ = trained
+    keys = {"learning_rate": 0.02, "per_device_train_batch_size": 8, "num_train_epochs": 3, "save_steps": 20}
+    whole, killed = job(folder, folder / "whole", keys), job(folder, folder / "killed", keys)
+    run(whole)
+    (checkpoint,) = (path.relative_to(whole.out) for path in (whole.out / "resume").rglob("checkpoint-20"))
+    shutil.copytree(whole.out / checkpoint, killed.out / checkpoint)
+    run(killed)
+    ends = [load_file(one.out / "model" / "model.safetensors") for one in (whole, killed)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
 def test_prompt_tokens_are_not_trained(trained, tokenizer):
     (row,), _ = encode(tokenizer, [Conversation(messages=conversation(0)["messages"], where="x")], 128)
     words = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100]
@@ -139,58 +151,26 @@ def test_an_adapter_that_does_not_fit_the_model_is_refused(trained, lora, messag
     assert message in str(error.value)
 
 
-def broken(old, new):
-    """Our template with a piece replaced."""
-    text = TEMPLATE.read_text(encoding="utf-8")
-    assert old in text
-    return text.replace(old, new)
-
-
-@pytest.mark.parametrize(
-    ("template", "message"),
-    [
-        (broken("{%- generation -%}", "").replace("{%- endgeneration -%}", ""), "does not mark the assistant's words"),
-        (
-            broken(" | trim ~ '<|im_end|>' -}}{%- endgeneration -%}", " -}}{%- endgeneration -%}{{- '<|im_end|>' -}}"),
-            "never learn to stop",
-        ),
-        (
-            broken("{%- if add_generation_prompt -%}{{- '\\n<|im_start|>assistant\\n' -}}", "{%- if false -%}"),
-            "in another way when an answer",
-        ),
-        (broken("'\\n<|im_start|>assistant\\n' -}}", "'\\n<|im_start|>bot\\n' -}}"), "in another way when an answer"),
-        ("{% for m in messages %}{% generation %}{{ m['content'] }}{% endgeneration %}{% endfor %}", "tokens would"),
-        ("{% for m in messages %}{{ m['content'] }}{% generation %}{% endgeneration %}{% endfor %}", "0 of its"),
-        ("{{ raise_exception('no') }}{% generation %}{% endgeneration %}", "refuses the conversation: no"),
-    ],
-)
-def test_the_gate_catches_a_broken_template(tokenizer, monkeypatch, template, message):
-    monkeypatch.setattr(tokenizer, "chat_template", template)
-    talk = Conversation(messages=conversation(0)["messages"], where="c.jsonl, line 7")
-    with pytest.raises(UserError, match=r"c\.jsonl, line 7") as error:
-        gate(tokenizer, talk, end_of_turn_id(tokenizer))
-    assert message in str(error.value)
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", "not JSON"),
-        ("[1]", "the row is no object"),
-        ('{"id": "a", "text": "b"}', "the row has the keys id, text"),
-        ('{"messages": []}', 'expected an object with "messages"'),
-        ('{"messages": ["hello"]}', "message 1 has the role None"),
+        ("[1]", "is list, expected an object with columns"),
+        ('{"id": "a", "text": "b"}', "has no column 'messages'. It has: id, text."),
+        ('{"messages": []}', "holds no message"),
+        ('{"messages": ["hello"]}', "the column 'messages' is list, expected a list of messages"),
+        ('{"messages": [{"from": "user"}]}', "column 'messages': has no column 'role'. It has: from."),
         ('{"messages": [{"role": "bot", "content": "x"}]}', "message 1 has the role 'bot'"),
         ('{"messages": [{"role": "user", "content": " "}]}', "message 1 (user) has no text"),
         ('{"messages": [{"role": "user", "content": 3}]}', "message 1 (user) has no text"),
         ('{"messages": [{"role": "user", "content": "x"}]}', "the last message is the user's"),
     ],
 )
-def test_a_malformed_row_is_named_by_file_and_line(tmp_path, line, message):
+def test_a_malformed_row_is_named_by_file_and_line(tokenizer, tmp_path, line, message):
     path = tmp_path / "conversations.jsonl"
     path.write_text(json.dumps(conversation(0)) + "\n" + line + "\n", encoding="utf-8")
     with pytest.raises(UserError) as error:
-        read(path)
+        encode(tokenizer, read(path), 128)
     assert f"{path}, line 2" in str(error.value)
     assert message in str(error.value)
 
@@ -206,16 +186,10 @@ def test_a_file_that_is_missing_or_empty_is_named(tmp_path):
 def test_rows_longer_than_the_window_are_counted_and_many_are_an_error(tokenizer):
     short = [Conversation(messages=conversation(i)["messages"], where=str(i)) for i in range(39)]
     long = Conversation(messages=[short[0].messages[0], {"role": "assistant", "content": "fox " * 90}], where="long")
-    rows, too_long = encode(tokenizer, [*short, long], 64)
-    assert (len(rows), too_long) == (39, 1)
+    rows, left_out = encode(tokenizer, [*short, long], 64)
+    assert (len(rows), left_out.counts) == (39, {"too_long": 1})
     with pytest.raises(UserError, match="3 of 42 conversations are longer than the 64 tokens"):
         encode(tokenizer, [*short, long, long, long], 64)
-
-
-def test_a_pad_token_that_also_ends_a_turn_is_refused(tokenizer):
-    tokenizer.pad_token = "<|im_end|>"
-    with pytest.raises(UserError, match="must be there and differ from the token that ends a turn"):
-        encode(tokenizer, [], 64)
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):

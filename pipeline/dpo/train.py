@@ -1,30 +1,37 @@
 """DPO: the SFT model learns directly from the pairs which answer is better. `make dpo`
 
 Reads  sft/model (by path: start and reference alike), preferences/train.jsonl and heldout.jsonl.
-Writes model/ (weights and tokenizer), log.jsonl.
+Writes model/ (weights and tokenizer), log.jsonl (an object a step), trained_tokens.json, with LoRA adapter/.
 
 Direct Preference Optimization (Rafailov et al. 2023) by TRL's DPOTrainer. Its reference is computed once, before the
 first step, from the very weights that training starts from; that it is so is checked, since a wrong reference shows
-nowhere else: the first loss must be ln 2 and the first margins 0.
+nowhere else: the first loss must be what the recipe's losses give at a margin of 0 (ln 2 for DPO's own) and the first
+margins 0.
 """
 
 import math
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl import DPOConfig, DPOTrainer
 
+from pipeline.adapter import lora_config, merge
 from pipeline.chat import stop_ids
+from pipeline.dpo.drift import NUM_PROMPTS_LAST, Drift, LogDrift
 from pipeline.dpo.recipe import Recipe
 from pipeline.intervals import bootstrap_mean, proportion
 from pipeline.length_grouped import STRATEGY, LengthGrouped
-from pipeline.pairs import EncodedPair, best_against, encode_pairs, read_pairs, sample_pairs
+from pipeline.lora import Lora
+from pipeline.pairs import EncodedPair, best_against, encode_pairs, read_pairs, sample_pairs, show_pair
 from pipeline.stage import Job, UserError
 from pipeline.trainers import common, score_trained_positions_only, train
 
@@ -32,8 +39,22 @@ from pipeline.trainers import common, score_trained_positions_only, train
 SAMPLING = {"train_sampling_strategy": STRATEGY, "remove_unused_columns": False}
 NUM_HELDOUT = 256  # held-out pairs measured before and after training; more would cost time and tell little
 TOLERANCE = 1e-3
-# The losses that equal ln 2 where policy and reference agree; of the others only the margin is checked.
-LN2_LOSSES = ("sigmoid", "robust")
+
+
+def expected_loss(losses: Sequence[str], weights: Sequence[float], beta: float) -> float | None:
+    """What the losses give where policy and reference agree, whatever the label smoothing; None where it depends on
+    the answers or the smoothing (sft, exo_pair, discopop). The formulas are those of trl's DPOTrainer."""
+    ln2 = math.log(2)
+    at_zero = {
+        **dict.fromkeys(("sigmoid", "sigmoid_norm", "robust", "aot", "aot_unpaired"), ln2),
+        **dict.fromkeys(("nca_pair", "bco_pair"), 2 * ln2),
+        **dict.fromkeys(("hinge", "apo_zero", "apo_down"), 1.0),
+        "ipo": (1 / (2 * beta)) ** 2,
+        "sppo_hard": 2 * (0.5 / beta) ** 2,
+    }
+    if not set(losses) <= at_zero.keys():
+        return None
+    return sum(weight * at_zero[loss] for loss, weight in zip(losses, weights, strict=True))
 
 
 class EncodedDPOTrainer(LengthGrouped, DPOTrainer):
@@ -46,6 +67,14 @@ class EncodedDPOTrainer(LengthGrouped, DPOTrainer):
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's, which logs the log-probabilities of both sides; the lengths of both sides are logged as well."""
+        logged = self._metrics["train" if self.model.training else "eval"]
+        sides = inputs["completion_mask"].sum(1).float().chunk(2)
+        for name, lengths in zip(("length/chosen", "length/rejected"), sides, strict=True):
+            logged[name].append(self.accelerator.gather(lengths).mean().item())
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
 
 def run(job: Job) -> dict[str, float]:
     """Trains the model; returns the first loss and the held-out margins and log-probabilities."""
@@ -57,6 +86,7 @@ def run(job: Job) -> dict[str, float]:
     limit = min(window, recipe.trainer.get("max_length") or window)
     pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), limit, str(source / "train.jsonl"))
     heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), limit, str(source / "heldout.jsonl"))
+    show_pair(tokenizer, pairs[0], job.out, job.stage)
     if recipe.pairs != "all":
         pairs = best_against(pairs, "worst" if recipe.pairs == "best_against_worst" else "next")
     pairs = sample_pairs(pairs, recipe.max_pairs, f"{job.seed}/dpo/pairs")
@@ -64,19 +94,34 @@ def run(job: Job) -> dict[str, float]:
     trainer = make_trainer(job, model_path, tokenizer, pairs, limit)
     first_loss = check_start(trainer)
     before = log_probabilities(trainer, heldout)
+    prompts = [list(ids) for ids in dict.fromkeys(tuple(pair.prompt_ids) for pair in heldout)]
+    longest = max(max(len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs)
+    seed = random.Random(f"{job.seed}/dpo/drift").getrandbits(32)
+    drift = Drift(tokenizer, prompts, reference_of(trainer, model_path), longest, seed)
+    trainer.add_callback(LogDrift(trainer, drift))
     train(trainer, job, "dpo")
     after = log_probabilities(trainer, heldout)
+    final = trainer.accelerator.unwrap_model(trainer.model)
+    kl, lengths = drift.measure(final, NUM_PROMPTS_LAST)
+    merged: dict[str, float] = {}
+    if recipe.lora is not None:
+        sequences = [pair.prompt_ids + pair.chosen_ids for pair in heldout]
+        final, merged["merge_logit_difference"] = merge(
+            final, sequences, job.out / "adapter", recipe.lora.merge_tolerance
+        )
     # The trainer sets the model's end token to the tokenizer's, the end of a document; answers end with a turn.
-    trainer.model.generation_config = GenerationConfig(
+    final.generation_config = GenerationConfig(
         eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
     )
-    trainer.model.save_pretrained(job.out / "model")
+    final.save_pretrained(job.out / "model")
     tokenizer.save_pretrained(job.out / "model")
     return {
         "pairs": len(pairs),
         **{f"dropped_{reason}": count for reason, count in sorted(dropped.items())},
         "first_loss": first_loss,
         **heldout_figures(before, after, trainer.beta, job.seed),
+        **means({"kl": kl, "length": lengths}, job.seed),
+        **merged,
         "seconds": time.monotonic() - start,
     }
 
@@ -89,18 +134,49 @@ def make_trainer(
         **common(job),
         "model_init_kwargs": {"use_safetensors": True},
         "precompute_ref_log_probs": True,
+        "logging_steps": 1,
         **SAMPLING,
         **job.recipe.trainer,
         "max_length": limit,
     }
+    lora: Lora | None = job.recipe.lora
+    # An adapter's config is checked against the model, so the model has to be there first; without one TRL needs the
+    # path, for the reference is loaded from it.
+    base = None if lora is None else plain(model_path)
+    if base is not None:
+        del settings["model_init_kwargs"]
     trainer = EncodedDPOTrainer(
-        model=str(model_path),
+        model=str(model_path) if base is None else base,
         args=DPOConfig(**settings),
         train_dataset=Dataset.from_list([row(pair) for pair in pairs]),
         processing_class=tokenizer,
+        peft_config=None if lora is None else lora_config(lora, base, tokenizer),
     )
-    score_trained_positions_only(trainer.model)
+    # The model itself, also under an adapter: peft changes its layers and not its forward.
+    score_trained_positions_only(trainer.model if base is None else base)
     return trainer
+
+
+def plain(model_path: Path) -> Any:
+    """The SFT model in float32."""
+    return AutoModelForCausalLM.from_pretrained(
+        model_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+
+
+def reference_of(trainer: EncodedDPOTrainer, model_path: Path) -> Callable[[], AbstractContextManager[Any]]:
+    """What gives the reference: the model without its adapter, or the SFT model loaded once more."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model, PeftModel):
+
+        @contextmanager
+        def without_adapter() -> Iterator[Any]:
+            with model.disable_adapter():
+                yield model
+
+        return without_adapter
+    frozen = plain(model_path).to(model.device).requires_grad_(False).eval()
+    return lambda: nullcontext(frozen)
 
 
 def row(pair: EncodedPair) -> dict[str, Any]:
@@ -117,24 +193,38 @@ def batch_of(trainer: DPOTrainer, rows: list[dict[str, Any]]) -> dict[str, torch
 def check_start(trainer: DPOTrainer) -> float:
     """The loss on the first rows before any step. Raises UserError where the reference is not the starting model.
 
-    The policy is untouched, so each pair's margin must be 0, and the loss of the sigmoid family ln 2.
+    The policy is untouched, so each pair's margin must be 0, and the loss what the losses give there.
     """
     num_rows = min(trainer.args.per_device_train_batch_size, len(trainer.train_dataset))
     batch = batch_of(trainer, [trainer.train_dataset[index] for index in range(num_rows)])
     trainer.model.eval()
     with torch.no_grad():
         loss = float(trainer.compute_loss(trainer.model, dict(batch)))
-        chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
+        chosen, rejected = policy_log_probs(trainer, batch)
     margins = (chosen - batch["ref_chosen_logps"]) - (rejected - batch["ref_rejected_logps"])
     largest = trainer.beta * float(margins.abs().max())
-    checks_loss = all(loss_type in LN2_LOSSES for loss_type in trainer.loss_types) and len(trainer.loss_types) == 1
-    if largest > TOLERANCE or (checks_loss and abs(loss - math.log(2)) > TOLERANCE):
+    plain_weights = not trainer.use_weighting and trainer.f_divergence_type == "reverse_kl"
+    expected = expected_loss(trainer.loss_types, trainer.loss_weights, trainer.beta) if plain_weights else None
+    if largest > TOLERANCE or (expected is not None and abs(loss - expected) > TOLERANCE * max(1.0, expected)):
+        wanted = "" if expected is None else f" (expected {expected:.4f})"
         raise UserError(
-            f"dpo: before the first step the loss is {loss:.4f} (expected {math.log(2):.4f}) and the largest margin "
-            f"is {largest:.4f} (expected 0), so the reference is not the model that training starts from. Has "
-            "sft/model been changed since it was sealed? `make verify` tells."
+            f"dpo: before the first step the loss is {loss:.4f}{wanted} and the largest margin is {largest:.4f} "
+            "(expected 0), so the reference is not the model that training starts from. Has sft/model been changed "
+            "since it was sealed? `make verify` tells."
         )
     return loss
+
+
+def policy_log_probs(trainer: DPOTrainer, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B,) each: the policy's summed log-probability of the chosen and of the rejected answers.
+
+    TRL computes the same for the reference; without a model for that it would switch the policy's adapter off.
+    """
+    held, trainer.ref_model = trainer.ref_model, trainer.model
+    try:
+        return trainer.compute_ref_log_probs(trainer.model, batch)
+    finally:
+        trainer.ref_model = held
 
 
 def log_probabilities(trainer: DPOTrainer, pairs: Sequence[EncodedPair]) -> np.ndarray:
@@ -144,7 +234,7 @@ def log_probabilities(trainer: DPOTrainer, pairs: Sequence[EncodedPair]) -> np.n
     found = []
     for start in range(0, len(pairs), size):
         batch = batch_of(trainer, [row(pair) for pair in pairs[start : start + size]])
-        found.append(torch.stack(trainer.compute_ref_log_probs(trainer.model, batch), dim=1).cpu())
+        found.append(torch.stack(policy_log_probs(trainer, batch), dim=1).cpu())
     return torch.cat(found).double().numpy()
 
 
@@ -160,10 +250,16 @@ def heldout_figures(before: np.ndarray, after: np.ndarray, beta: float, seed: in
         "rewards_accuracies_high": high,
         "rewards_accuracies_n": len(margin),
     }
-    means = {"rewards_margins": margin, "logps_chosen": after[:, 0], "logps_rejected": after[:, 1]}
-    for name, values in means.items():
-        mean, low, high = bootstrap_mean(values, seed)
-        figures |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": len(values)}
+    figures |= means({"rewards_margins": margin, "logps_chosen": after[:, 0], "logps_rejected": after[:, 1]}, seed)
     figures["logps_chosen_before"] = float(before[:, 0].mean())
     figures["logps_rejected_before"] = float(before[:, 1].mean())
+    return figures
+
+
+def means(samples: dict[str, np.ndarray], seed: int) -> dict[str, float]:
+    """Each one's mean with its 95 % interval."""
+    figures: dict[str, float] = {}
+    for name, values in samples.items():
+        mean, low, high = bootstrap_mean(values, seed)
+        figures |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": len(values)}
     return figures

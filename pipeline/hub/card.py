@@ -144,7 +144,7 @@ def base_model(origins: Mapping[str, Origin]) -> str | None:
     *before, own = origins.values()
     named = (own.manifest or {}).get("recipe", {}).get("model")
     if own.stage == "sft" and named:
-        return named["id"]
+        return named["id"] if named["revision"] else None  # a folder of this machine is nobody else's base
     models = [one for one in before if one.stage in MODEL_STAGES]
     repo = models[-1].published if models else None
     return repo.id if repo else None

@@ -24,8 +24,8 @@ PUSHABLE = (*MODEL_STAGES, "reward", *DATA_STAGES)
 # Names at the root of an artifact that keep their place: the splits of a data set, and a LoRA adapter.
 IN_PLACE = ("train", "heldout", "adapter")
 # Not published: samples of what was dropped, which are the spam, abuse and personal data that a data set was cleaned
-# of; and peft's card of an adapter, which is empty but for the folder of the base model.
-LEFT_OUT = ("dropped.jsonl", "adapter/README.md")
+# of; a chat of the training data; and peft's card of an adapter, which is empty but for the folder of the base model.
+LEFT_OUT = ("dropped.jsonl", "trained_tokens.json", "adapter/README.md")
 ADAPTER = "adapter/adapter_config.json"
 # What this machine alone knows about an artifact; not part of what is published.
 LOCAL_KEYS = ("published", "pulled")

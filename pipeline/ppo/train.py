@@ -20,7 +20,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from pipeline.adapter import lora_config, merge
-from pipeline.chat import render_prompt, stop_ids
+from pipeline.chat import stop_ids
+from pipeline.chat_gate import ChatGate
 from pipeline.generate import window
 from pipeline.ppo.recipe import Recipe
 from pipeline.ppo.trainer import PPOTrainer
@@ -44,7 +45,9 @@ def run(job: Job) -> dict[str, float]:
     )
     room = (window(model) or sys.maxsize) - args.max_completion_length
     rows = read_prompts(path)
-    fitting = [row for row in rows if len(render_prompt(tokenizer, row["prompt"])) <= room]
+    gate = ChatGate(tokenizer)
+    lengths = [len(gate.prompt(row["prompt"], f"{path}, line {line}")) for line, row in enumerate(rows, start=1)]
+    fitting = [row for row, length in zip(rows, lengths, strict=True) if length <= room]
     if not fitting:
         raise UserError(
             f"{path}: none of its {len(rows)} prompts leaves room for trainer.max_completion_length = "
@@ -61,6 +64,8 @@ def run(job: Job) -> dict[str, float]:
         value_model=reward_model if recipe.value == "reward" else None,
         peft_config=None if recipe.lora is None else lora_config(recipe.lora, model, tokenizer),
     )
+    if trainer.accelerator.is_main_process:
+        gate.show_prompt(fitting[0]["prompt"], job.out, "ppo")
     standing = trainer.train(resume_from_checkpoint=True)
     metrics: dict[str, float] = {}
     if trainer.accelerator.is_main_process:

@@ -1,12 +1,13 @@
 """Preference pairs: the SFT model answers the prompts, a judge says which answer is better. `make preferences`
 
-Reads  collect/prompts/preferences.jsonl and sft/model.
+Reads  collect/prompts/preferences.jsonl and sft/model; or a set of preferences that the recipe names.
 Writes train.jsonl and heldout.jsonl (pairs, split by prompt), gold.jsonl (the scores behind each pair, for measuring
        only: no training reads it) and dropped.jsonl (a sample of what made no pair, with the reason).
 
-Two judges. "gold" orders several samples of each prompt by the story world's judge; label noise then swaps a share of
-the pairs, a stand-in for people, who disagree about as often as that. Only the order reaches train.jsonl, never the
-score. "reference" needs no judge: the author's own text is chosen and the model's sample rejected.
+"gold" orders several samples of each prompt by the story world's judge; label noise then swaps a share of the pairs, a
+stand-in for people, who disagree about as often as that. Only the order reaches train.jsonl, never the score.
+"reference" needs no judge: the author's own text is chosen and the model's sample rejected. For the others see
+order.py.
 """
 
 import json
@@ -20,9 +21,19 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.chat import render_prompt, stop_ids
+from pipeline.chat_gate import ChatGate, Unusable
 from pipeline.generate import generate, window
 from pipeline.intervals import bootstrap_mean
-from pipeline.preferences.pair import Answer, Pair, against_reference, by_gold, swap_labels
+from pipeline.preferences.order import compared_pairs, given_pairs, scored_pairs
+from pipeline.preferences.pair import (
+    Answer,
+    Pair,
+    against_reference,
+    balanced,
+    by_gold,
+    swap_labels,
+    without_repeats,
+)
 from pipeline.preferences.recipe import Recipe
 from pipeline.stage import Job, UserError
 from pipeline.world.judge import judge
@@ -44,23 +55,27 @@ class Dropped:
         if self.counts[reason] <= KEPT_SAMPLES:
             self.examples.append({"id": prompt_id, "reason": reason, "text": text[:2000]})
 
+    def add_pair(self, reason: str, pair: Pair) -> None:
+        """Counts a pair by its chosen side."""
+        self.add(reason, pair.prompt_id, pair.chosen.text)
+
 
 def run(job: Job) -> dict[str, float]:
     """Makes the pairs; returns their counts and the mean gold score of the samples."""
     recipe: Recipe = job.recipe
-    prompts = read_prompts(job.needs("collect") / "prompts" / "preferences.jsonl", recipe)
-    prompts = sorted(prompts, key=lambda p: p["id"])
-    random.Random(f"{job.seed}/preferences/prompts").shuffle(prompts)
-    prompts = prompts[: recipe.max_prompts]
     dropped = Dropped()
-    answers = answer_prompts(prompts, job.needs("sft") / "model", recipe, job.seed, dropped)
-    pairs, metrics = judged(prompts, answers, recipe, job.seed, dropped)
-    heldout_ids = {prompt["id"] for prompt in prompts[: round(recipe.heldout * len(prompts))]}
+    ids, pairs, metrics = made(job, dropped)
+    pairs = usable(pairs, job, dropped)
+    if recipe.judge not in ("gold", "reference"):
+        pairs = without_repeats(pairs, dropped.add_pair)
+        if recipe.pairs.balance_length:
+            pairs = balanced(pairs, random.Random(f"{job.seed}/preferences/balance"), dropped.add_pair)
+    heldout_ids = set(ids[: round(recipe.heldout * len(ids))])
     heldout = [pair for pair in pairs if pair.prompt_id in heldout_ids]
     train = [pair for pair in pairs if pair.prompt_id not in heldout_ids]
     if not heldout or not train:
         raise UserError(
-            f"preferences: {len(train)} pairs to train on and {len(heldout)} held out, from {len(prompts)} prompts; "
+            f"preferences: {len(train)} pairs to train on and {len(heldout)} held out, from {len(ids)} prompts; "
             f"left out: {dict(dropped.counts)}. Give more prompts, or lower gold.margin."
         )
     write_jsonl(job.out / "train.jsonl", [pair.row(recipe.judge) for pair in train])
@@ -69,13 +84,55 @@ def run(job: Job) -> dict[str, float]:
         write_jsonl(job.out / "gold.jsonl", [pair.gold_row() for pair in pairs])
     write_jsonl(job.out / "dropped.jsonl", dropped.examples)
     return {
-        "prompts": len(prompts),
-        "samples": len(prompts) * recipe.num_samples,
+        "prompts": len(ids),
+        "samples": 0 if recipe.judge == "dataset" else len(ids) * recipe.num_samples,
         "pairs_train": len(train),
         "pairs_heldout": len(heldout),
+        "chosen_longer": sum(len(pair.chosen.text) > len(pair.rejected.text) for pair in pairs) / len(pairs),
         **{f"dropped_{reason}": count for reason, count in sorted(dropped.counts.items())},
         **metrics,
     }
+
+
+def made(job: Job, dropped: Dropped) -> tuple[list[str], list[Pair], dict[str, float]]:
+    """The prompts' ids in random order, the pairs, and what the judge knows."""
+    recipe: Recipe = job.recipe
+    if recipe.judge == "dataset":
+        pairs, metrics = given_pairs(recipe, job.seed, dropped.add)
+        ids = sorted({pair.prompt_id for pair in pairs})
+        random.Random(f"{job.seed}/preferences/prompts").shuffle(ids)
+        taken = set(ids[: recipe.max_prompts])
+        return ids[: recipe.max_prompts], [pair for pair in pairs if pair.prompt_id in taken], metrics
+    prompts = read_prompts(job.needs("collect") / "prompts" / "preferences.jsonl", recipe)
+    prompts = sorted(prompts, key=lambda p: p["id"])
+    random.Random(f"{job.seed}/preferences/prompts").shuffle(prompts)
+    prompts = prompts[: recipe.max_prompts]
+    model = job.needs("sft") / "model"
+    answers = answer_prompts(prompts, model, recipe, job.seed, dropped)
+    if recipe.language_model is not None:
+        pairs, metrics = compared_pairs(recipe, prompts, answers, job.seed, job.resume, dropped.add)
+    elif recipe.judge in ("function", "reward_model"):
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        pairs, metrics = scored_pairs(recipe, tokenizer, prompts, answers, job.seed, dropped.add)
+    else:
+        pairs, metrics = judged(prompts, answers, recipe, job.seed, dropped)
+    return [prompt["id"] for prompt in prompts], pairs, metrics
+
+
+def usable(pairs: list[Pair], job: Job, dropped: Dropped) -> list[Pair]:
+    """The pairs that the chat gate would let pass, with two sides that differ."""
+    gate = ChatGate(AutoTokenizer.from_pretrained(job.needs("sft") / "model"))
+    kept = []
+    for pair in pairs:
+        try:
+            if pair.chosen.text.strip() == pair.rejected.text.strip():
+                raise Unusable("equal", pair.id)
+            for side in (pair.chosen, pair.rejected):
+                gate.check_messages([*pair.prompt, {"role": "assistant", "content": side.text}], pair.id)
+            kept.append(pair)
+        except Unusable as fault:
+            dropped.add(fault.reason, pair.prompt_id, str(fault))
+    return kept
 
 
 def read_prompts(path: Path, recipe: Recipe) -> list[dict[str, Any]]:
@@ -83,9 +140,9 @@ def read_prompts(path: Path, recipe: Recipe) -> list[dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"preferences: {path} is not there: the source of this recipe's collect has no prompts.")
     prompts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    needed = "wishes" if recipe.judge == "gold" else "reference"
+    needed = {"gold": ["wishes"], "reference": ["reference"]}.get(recipe.judge, [])
     for number, prompt in enumerate(prompts, start=1):
-        for key in ("id", "prompt", needed):
+        for key in ("id", "prompt", *needed):
             if prompt.get(key) is None:
                 raise UserError(f"{path}, line {number}: has no '{key}', which judge: {recipe.judge} needs.")
     if len(prompts) < 2:

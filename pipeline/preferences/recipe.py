@@ -1,10 +1,12 @@
 """The recipe of `preferences`: how pairs of answers are made and who judges them."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline.stage import Section, Stage, StageRecipe
+from pipeline.table import Table
 
 Temperature = Annotated[float, Field(gt=0.0)]
 
@@ -34,21 +36,127 @@ class Gold(Section):
         return self
 
 
+class Pairing(Section):
+    """Which answers to a prompt are set against each other, for every judge but gold and reference.
+
+    samples_per_prompt: answers drawn for each prompt; without effect where the answers are given.
+    pick: the answer judged best against the worst, or "random" pairs of answers.
+    pairs_per_prompt: at most so many random pairs of a prompt's answers.
+    margin: least difference of scores for two answers to make a pair.
+    balance_length: leave out pairs at random until the longer answer is chosen as often as the shorter one, so that
+        length alone tells nothing.
+    """
+
+    samples_per_prompt: int = Field(default=4, ge=2, le=64)
+    pick: Literal["best_against_worst", "random"] = "best_against_worst"
+    pairs_per_prompt: int = Field(default=1, ge=1)
+    margin: float = Field(default=0.0, ge=0.0)
+    balance_length: bool = False
+
+    @model_validator(mode="after")
+    def _one_best(self) -> Self:
+        if self.pick == "best_against_worst" and self.pairs_per_prompt != 1:
+            raise ValueError("pairs_per_prompt: the best against the worst is one pair. Set pick: random for several.")
+        return self
+
+
+class Given(Table):
+    """A preference set that is there already.
+
+    format: what its rows are.
+        pairs: chosen, rejected and, unless both begin with the same messages, prompt.
+        transcripts: chosen, rejected, each a text of "\\n\\nHuman: .." and "\\n\\nAssistant: .." turns.
+        choices: prompt, first, second, and label, the number of the better one (0: a tie).
+        ranked: prompt, answers from best to worst. rated: prompt, answers, scores.
+        A prompt or an answer is a text, a message or a list of messages; a row may have system, input (put after the
+        prompt), history ([[question, answer], ..]) and source as well.
+    columns: our name of a column -> theirs.
+    """
+
+    format: Literal["pairs", "transcripts", "choices", "ranked", "rated"] = "pairs"
+    columns: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known_columns(self) -> Self:
+        accepted = (*NEEDED[self.format], *OPTIONAL[self.format])
+        unknown = [name for name in self.columns if name not in accepted]
+        if unknown:
+            raise ValueError(f"columns: format: {self.format} has no '{unknown[0]}'. Accepted: {', '.join(accepted)}.")
+        return self
+
+
+_ASIDE = ("system", "input", "history", "source")
+NEEDED: dict[str, tuple[str, ...]] = {
+    "pairs": ("chosen", "rejected"),
+    "transcripts": ("chosen", "rejected"),
+    "choices": ("prompt", "first", "second", "label"),
+    "ranked": ("prompt", "answers"),
+    "rated": ("prompt", "answers", "scores"),
+}
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(NEEDED, _ASIDE), "pairs": ("prompt", *_ASIDE), "transcripts": ("source",),
+}  # fmt: skip
+
+
+class LanguageModel(Section):
+    """A language model that compares two answers by a written rubric. Both orders are asked; where they disagree, or
+    the model says tie, there is no pair.
+
+    rubric: what makes an answer better, in words.
+    model: a folder (./.., /.. or ~/..), a model of the Hub with its revision, or with `url` that server's name of it.
+    url: of an OpenAI-compatible server, up to and with /v1. key_env: the environment variable that holds its key.
+    max_new_tokens: room for the verdict and its reasons. parallel: questions asked of the server at a time.
+    """
+
+    rubric: str = Field(min_length=1)
+    model: str
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    key_env: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None = None
+    max_new_tokens: int = Field(default=200, ge=1)
+    parallel: int = Field(default=8, ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.url and self.revision:
+            raise ValueError("a server's model has no revision here: leave it out, or leave url out.")
+        if self.key_env and not self.url:
+            raise ValueError("key_env belongs to url: a local model needs no key.")
+        if not self.url and (re.match(r"[./~]", self.model) is None) == (self.revision is None):
+            raise ValueError(
+                f"model {self.model}: a model of the Hub needs `revision` (the commit), a folder (./name) has none."
+            )
+        return self
+
+
+JUDGES = ("gold", "dataset", "function", "reward_model", "language_model")  # each with a key of its own name
+
+
 class Recipe(StageRecipe):
     """The keys of preferences.yaml.
 
-    judge: "gold" (the story world's judge orders the model's own samples) or "reference" (the author's text is chosen,
-        the model's own sample rejected).
-    gold: the gold judge's keys; belongs to judge: gold alone.
-    max_prompts: how many of the collected prompts are used; null for all.
+    judge: "gold" (the story world's judge orders the model's own samples), "reference" (the author's text is chosen,
+        the model's own sample rejected), "dataset" (a set of preferences that is there already), or the model's own
+        samples ordered by a "function", a "reward_model" or a "language_model". All but reference have a key of their
+        own name, which belongs to that judge alone.
+    function: `module:name` or `./file.py:name` of a function (prompt, answer, row) -> number: the messages, the
+        answer's text, and everything that collect wrote about the prompt.
+    reward_model: the folder of a sequence classifier with one output and the chat model's tokenizer.
+    pairing: which answers are set against each other; for every judge but gold and reference.
+    max_prompts: how many of the prompts are used; null for all.
     temperature: one for all answers, or a list, one for each of samples_per_prompt: a prompt's answers then differ in
         quality as those of several models would.
     top_p, max_new_tokens, batch_size: the rest of how answers are drawn.
     heldout: share of the prompts whose pairs no training sees.
     """
 
-    judge: Literal["gold", "reference"]
+    judge: Literal["gold", "reference", "dataset", "function", "reward_model", "language_model"]
     gold: Gold | None = None
+    dataset: Given | None = None
+    function: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")] | None = None
+    reward_model: Annotated[str, Field(pattern=r"^[./~]")] | None = None
+    language_model: LanguageModel | None = None
+    pairing: Pairing | None = None
     max_prompts: int | None = Field(default=None, ge=2)
     temperature: Temperature | Annotated[list[Temperature], Field(min_length=1)] = 1.0
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
@@ -56,15 +164,33 @@ class Recipe(StageRecipe):
     batch_size: int = Field(default=256, ge=1)
     heldout: float = Field(default=0.2, gt=0.0, lt=1.0)
 
+    def hashed(self) -> dict[str, Any]:
+        """Without keys that came later where they are not given, so that older artifacts keep their fingerprint."""
+        newer = ("dataset", "function", "reward_model", "language_model", "pairing")
+        return {key: value for key, value in super().hashed().items() if key not in newer or value is not None}
+
     @model_validator(mode="after")
     def _section_of_the_judge(self) -> Self:
-        if self.judge == "gold" and self.gold is None:
-            raise ValueError("judge: gold needs the section 'gold' (samples_per_prompt, pairs_per_prompt, ...).")
-        if self.judge == "reference" and self.gold is not None:
-            raise ValueError(
-                "the section 'gold' is without effect under judge: reference, which sets the author's text against "
-                "one sample of the model. Take it out, or set judge: gold."
-            )
+        if self.judge in JUDGES and getattr(self, self.judge) is None:
+            inside = "(samples_per_prompt, pairs_per_prompt, ...)" if self.judge == "gold" else "that says which"
+            raise ValueError(f"judge: {self.judge} needs the section '{self.judge}' {inside}.")
+        for name in (*JUDGES, "pairing"):
+            used = self.judge not in ("gold", "reference") if name == "pairing" else name == self.judge
+            if getattr(self, name) is not None and not used:
+                raise ValueError(
+                    f"the section '{name}' is without effect under judge: {self.judge}. Take it out, or change the "
+                    "judge."
+                )
+        if self.judge == "language_model" and self.pairs.margin:
+            raise ValueError("pairing.margin is without effect under judge: language_model, which gives no scores.")
+        return self
+
+    @model_validator(mode="after")
+    def _drawing_has_effect(self) -> Self:
+        if self.judge == "dataset":
+            for name in ("temperature", "top_p", "max_new_tokens", "batch_size"):
+                if name in self.model_fields_set and getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name}: is without effect under judge: dataset, which draws no answers.")
         return self
 
     @model_validator(mode="after")
@@ -77,8 +203,15 @@ class Recipe(StageRecipe):
         return self
 
     @property
+    def pairs(self) -> Pairing:
+        """The pairing with its defaults."""
+        return self.pairing or Pairing()
+
+    @property
     def num_samples(self) -> int:
         """How many answers are drawn for each prompt."""
+        if self.judge in ("function", "reward_model", "language_model"):
+            return self.pairs.samples_per_prompt
         return self.gold.samples_per_prompt if self.gold else 1
 
     @property
@@ -93,4 +226,5 @@ STAGE = Stage(
     recipe=Recipe,
     verb="pipeline.preferences.make:run",
     reads=("collect", "sft"),
+    outside="pipeline.preferences.outside:identity",
 )

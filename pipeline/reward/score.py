@@ -1,4 +1,4 @@
-"""What a reward model's scores are worth: accuracy on pairs, and the histogram of margins."""
+"""What a reward model's scores are worth: accuracy on pairs and on kinds of pairs, calibration, the margins."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.intervals import bootstrap_mean
+
+MATCHED = 0.1  # sides whose lengths differ by at most this share of the longer one count as equally long
+CALIBRATION_BINS = 10
+CALIBRATION_RESAMPLES = 200
+MOST_SOURCES = 12  # more than that are names, not kinds, and each is too few pairs for a figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +23,7 @@ class ScoredPair:
     worse_reward: float
     better_length: int
     worse_length: int
+    source: str = ""
 
     def swapped(self) -> "ScoredPair":
         """The same pair in the other order."""
@@ -27,6 +33,7 @@ class ScoredPair:
             worse_reward=self.better_reward,
             better_length=self.worse_length,
             worse_length=self.better_length,
+            source=self.source,
         )
 
 
@@ -55,3 +62,68 @@ def margins(pairs: Sequence[ScoredPair], bins: int = 40) -> dict[str, list[float
     """The histogram of the better answer's reward less the worse one's."""
     counts, edges = np.histogram([pair.better_reward - pair.worse_reward for pair in pairs], bins=bins)
     return {"edges": [round(float(edge), 4) for edge in edges], "counts": [int(count) for count in counts]}
+
+
+def length_matched(pairs: Sequence[ScoredPair]) -> list[ScoredPair]:
+    """The pairs whose sides are about equally long: on them, length tells nothing."""
+    return [
+        pair
+        for pair in pairs
+        if abs(pair.better_length - pair.worse_length) <= MATCHED * max(pair.better_length, pair.worse_length)
+    ]
+
+
+def by_source(pairs: Sequence[ScoredPair]) -> dict[str, list[ScoredPair]]:
+    """The pairs of each source; {} where there is one alone, or too many."""
+    found: dict[str, list[ScoredPair]] = defaultdict(list)
+    for pair in pairs:
+        found[pair.source].append(pair)
+    return dict(sorted(found.items())) if 1 < len(found) <= MOST_SOURCES else {}
+
+
+def calibration(pairs: Sequence[ScoredPair]) -> list[dict[str, float]]:
+    """Of ten bins of equally many pairs by confidence: mean confidence, share ordered rightly, number of pairs.
+
+    The confidence is what the model gives the answer that it prefers: 1 / (1 + exp(-|margin|)), as it was trained
+    (Bradley and Terry). A tie counts half.
+    """
+    margin = np.array([pair.better_reward - pair.worse_reward for pair in pairs])
+    return _calibration(margin)
+
+
+def calibration_error(pairs: Sequence[ScoredPair], seed: int) -> tuple[float, float, float, int]:
+    """(error, low, high, prompts): the bins' mean distance of confidence and share right (Guo et al. 2017, ECE).
+
+    The interval is the bootstrap's over prompts, as for the accuracies.
+    """
+    of_prompt: dict[Hashable, list[int]] = defaultdict(list)
+    for index, pair in enumerate(pairs):
+        of_prompt[pair.prompt].append(index)
+    groups = [np.array(indices) for indices in of_prompt.values()]
+    margin = np.array([pair.better_reward - pair.worse_reward for pair in pairs])
+    rng = np.random.default_rng(seed)
+    again = [
+        _error(_calibration(margin[np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])]))
+        for _ in range(CALIBRATION_RESAMPLES)
+    ]
+    low, high = np.percentile(again, [2.5, 97.5])
+    return _error(_calibration(margin)), float(low), float(high), len(groups)
+
+
+def _calibration(margin: np.ndarray) -> list[dict[str, float]]:
+    confidence = 1 / (1 + np.exp(-np.abs(margin)))
+    right = np.where(margin == 0, 0.5, margin > 0)
+    bins = np.array_split(np.argsort(confidence, kind="stable"), min(CALIBRATION_BINS, len(margin)))
+    return [
+        {
+            "confidence": round(float(confidence[places].mean()), 4),
+            "right": round(float(right[places].mean()), 4),
+            "pairs": len(places),
+        }
+        for places in bins
+    ]
+
+
+def _error(bins: Sequence[dict[str, float]]) -> float:
+    total = sum(one["pairs"] for one in bins)
+    return sum(one["pairs"] * abs(one["confidence"] - one["right"]) for one in bins) / total

@@ -2,11 +2,13 @@
 
 Reads  sft/model, preferences/train.jsonl and heldout.jsonl; preferences/gold.jsonl where there is one, after the
        training, to measure by the true order what was trained on noisy labels.
-Writes model/ (sequence classification with one output, tokenizer), margins.json (held-out histogram), log.jsonl.
+Writes model/ (sequence classification with one output, tokenizer), margins.json (held-out histogram, calibration),
+       log.jsonl.
 """
 
 import json
 import logging
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +22,18 @@ from trl import RewardConfig
 from pipeline.chat import end_of_turn_id
 from pipeline.classifier import padding_difference, score
 from pipeline.length_grouped import STRATEGY
-from pipeline.pairs import EncodedPair, encode_pairs, read_pairs
+from pipeline.pairs import EncodedPair, encode_pairs, read_pairs, show_pair
 from pipeline.reward.groups import GroupCollator, GroupedRewardTrainer, group_pairs, sample_groups
 from pipeline.reward.recipe import Recipe
-from pipeline.reward.score import ScoredPair, accuracies, margins
+from pipeline.reward.score import (
+    ScoredPair,
+    accuracies,
+    by_source,
+    calibration,
+    calibration_error,
+    length_matched,
+    margins,
+)
 from pipeline.stage import Job, UserError
 from pipeline.trainers import common, train
 
@@ -46,6 +56,7 @@ def run(job: Job) -> dict[str, float]:
     limit = min(window, recipe.trainer.get("max_length") or window)
     pairs, dropped = encode_pairs(tokenizer, read_pairs(source / "train.jsonl"), limit, str(source / "train.jsonl"))
     heldout, _ = encode_pairs(tokenizer, read_pairs(source / "heldout.jsonl"), limit, str(source / "heldout.jsonl"))
+    show_pair(tokenizer, pairs[0], job.out, job.stage)
     groups = sample_groups(group_pairs(pairs), recipe.max_pairs, f"{job.seed}/reward/pairs")
     settings = {
         **common(job),
@@ -95,6 +106,11 @@ def measure(
     sequences = [list(ids) for ids in numbers]
     scores = score(model, sequences, tokenizer.pad_token_id)
     rewards = [scores[place] for place in places]
+    if not float(torch.tensor(rewards).std()) > 0:
+        raise UserError(
+            f"reward: the trained model gives each of {len(rewards)} held-out answers the same score, or none that is "
+            "a number, so it judges nothing. Lower learning_rate, or look at the pairs."
+        )
     labelled = [scored(pair, rewards[2 * i], rewards[2 * i + 1]) for i, pair in enumerate(heldout)]
     figures = {"accuracy": accuracies(labelled, job.seed)["reward"]}
     judged, order = labelled, "label"
@@ -110,7 +126,16 @@ def measure(
     figures |= {"accuracy_longer": by_rule["longer"], "accuracy_shorter": by_rule["shorter"]}
     if order == "gold":
         figures["accuracy_gold"] = by_rule["reward"]
-    histogram = {"order": order, "num_pairs": len(judged), **margins(judged)}
+    # By the labels, since these are what the model was trained to be sure about.
+    figures["calibration_error"] = calibration_error(labelled, job.seed)
+    if matched := length_matched(judged):
+        figures["accuracy_length_matched"] = accuracies(matched, job.seed)["reward"]
+    for source, pairs in by_source(labelled).items():
+        figures[f"agreement_{re.sub(r'[^a-z0-9]+', '_', source.lower()).strip('_') or 'unnamed'}"] = accuracies(
+            pairs, job.seed
+        )["reward"]
+    bins = {"calibration": calibration(labelled)}
+    histogram = {"order": order, "num_pairs": len(judged), **margins(judged), **bins}
     (job.out / "margins.json").write_text(json.dumps(histogram), encoding="utf-8")
     metrics: dict[str, float] = {}
     for name, (mean, low, high, n) in figures.items():
@@ -128,6 +153,7 @@ def scored(pair: EncodedPair, better: float, worse: float) -> ScoredPair:
         worse_reward=worse,
         better_length=len(pair.chosen_ids),
         worse_length=len(pair.rejected_ids),
+        source=pair.source,
     )
 
 

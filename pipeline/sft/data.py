@@ -1,24 +1,29 @@
-"""Conversations as token ids, and the chat gate: what would teach the model nothing or the wrong thing is refused.
+"""Conversations as rows to train on: read, mixed, put through the chat gate, counted.
 
-Reads JSONL, `{"id", "messages": [{"role", "content"}, ..]}` a line; returns rows `{"input_ids", "labels"}` with
-label -100 wherever the assistant did not write. A wrong mask or a missing end token is the field's most common and
-most costly mistake, and rendering ten thousand rows takes seconds, so every row is looked at before training starts.
+Reads collect's JSONL, `{"id", "messages": [{"role", "content"}, ..]}` a line, or the data sets that the recipe names;
+returns rows `{"input_ids", "labels"}` with label -100 wherever the assistant did not write.
 """
 
-import json
+import hashlib
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.chat import Message, end_of_turn_id, render_conversation, render_prompt
+from pipeline.artifact import canonical
+from pipeline.chat import Message
+from pipeline.chat_columns import ChatTable, messages_of
+from pipeline.chat_gate import ChatGate, Unusable, sample_first
+from pipeline.sft.recipe import Data
 from pipeline.stage import UserError
+from pipeline.table import rows
 
-ROLES = ("system", "user", "assistant")
 IGNORED = -100  # the label that the loss skips
 # Rows longer than the model's window are left out and counted; above this share the recipe does not fit the model.
 MOST_TOO_LONG = 0.05
+KEPT_SAMPLES = 20  # of what was left out, for each reason
 
 Row = dict[str, list[int]]
 
@@ -31,41 +36,68 @@ class Conversation:
     where: str
 
 
+@dataclass
+class LeftOut:
+    """What is not trained on, counted by reason, with a few examples of each."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, reason: str, message: str) -> None:
+        """Counts one conversation."""
+        self.counts[reason] += 1
+        if self.counts[reason] <= KEPT_SAMPLES:
+            self.examples.append({"reason": reason, "what": message})
+
+
 def read(path: Path) -> list[Conversation]:
-    """The conversations of a file. Raises UserError naming file and line for a row that is none."""
+    """The conversations of collect's file. Raises UserError naming file and line for a row that is none."""
     if not path.is_file():
         raise UserError(
-            f"{path}: no such file. The recipe's source has no conversations: leave sft.yaml out, or collect some."
+            f"{path}: no such file. The recipe's source has no conversations: leave sft.yaml out, collect some, or "
+            "name others under `data:` in sft.yaml."
         )
-    found = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{path}, line {number}"
-            try:
-                found.append(Conversation(messages=_messages(json.loads(line), where), where=where))
-            except json.JSONDecodeError as error:
-                raise UserError(f"{where}: not JSON ({error.msg}). Each line must be one object.") from None
+    return read_table(ChatTable(path=str(path)))
+
+
+def read_table(table: ChatTable) -> list[Conversation]:
+    """The conversations of a data set. Raises UserError for a row without the columns, or where there is no row."""
+    found = [Conversation(messages=messages_of(table, row, where), where=where) for row, where in rows(table)]
     if not found:
-        raise UserError(f"{path}: holds no conversation.")
+        raise UserError(f"{table.name}: holds no conversation.")
     return found
 
 
-def _messages(row: Any, where: str) -> list[Message]:
-    """The messages of a row. Raises UserError for anything that cannot be rendered and learnt from."""
-    messages = row.get("messages") if isinstance(row, dict) else None
-    if not isinstance(messages, list) or not messages:
-        has = f"has the keys {', '.join(sorted(row)) or 'none'}" if isinstance(row, dict) else "is no object"
-        raise UserError(f'{where}: expected an object with "messages", a list of messages; the row {has}.')
-    for place, message in enumerate(messages, start=1):
-        role = message.get("role") if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        if role not in ROLES:
-            raise UserError(f"{where}: message {place} has the role {role!r}; it must be one of {', '.join(ROLES)}.")
-        if not isinstance(content, str) or not content.strip():
-            raise UserError(f'{where}: message {place} ({role}) has no text in "content".')
-    if messages[-1]["role"] != "assistant":
-        raise UserError(f"{where}: the last message is the {messages[-1]['role']}'s; it must be the assistant's.")
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+def mixture(data: Data, seed: int) -> tuple[list[Conversation], list[Conversation], dict[str, float]]:
+    """The conversations to train on, by weight; those held out, each once; how many each source gave to train on.
+
+    Which ones are held out depends on their first turn alone, so no prompt stands on both sides.
+    """
+    training: list[Conversation] = []
+    heldout: list[Conversation] = []
+    counts: dict[str, float] = {}
+    for number, source in enumerate(data.sources, start=1):
+        own: list[Conversation] = []
+        for talk in read_table(source):
+            (heldout if _share(talk, seed) < data.heldout else own).append(talk)
+        whole = int(source.weight)
+        rest = round((source.weight - whole) * len(own))
+        taken = own * whole + random.Random(f"{seed}/sft/mixture/{number}").sample(own, rest)
+        training += taken
+        counts[f"source_{number}_conversations"] = len(taken)
+    if not heldout or not training:
+        raise UserError(
+            f"data: {len(training)} conversations to train on and {len(heldout)} held out. Give more of them, or "
+            "another share as data.heldout."
+        )
+    return training, heldout, counts
+
+
+def _share(talk: Conversation, seed: int) -> float:
+    """A number in [0, 1) that depends on the seed and the conversation's first turn."""
+    first = next((i for i, m in enumerate(talk.messages) if m["role"] == "assistant"), len(talk.messages))
+    text = canonical([seed, talk.messages[: max(first, 1)]])
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:7]) / 2**56
 
 
 def sample(conversations: list[Conversation], count: int | None, purpose: str) -> list[Conversation]:
@@ -75,58 +107,51 @@ def sample(conversations: list[Conversation], count: int | None, purpose: str) -
     return chosen[:count]
 
 
-def encode(tokenizer: Any, conversations: Iterable[Conversation], window: int) -> tuple[list[Row], int]:
-    """The rows that pass the gate, and how many were left out because they are longer than `window` tokens.
+def encode(
+    tokenizer: Any, conversations: Sequence[Conversation], window: int, max_left_out: float = 0.0
+) -> tuple[list[Row], LeftOut]:
+    """The rows that pass the gate, in the order given, and what was left out.
 
-    Raises UserError for a row that the gate refuses, and when more than 5 % are too long.
+    Raises UserError for a fault of the template, and where more is left out than the share `max_left_out`; of rows
+    longer than `window` tokens 5 % are always accepted. None is cut: that would cut off its answer's end.
     """
-    end, pad = end_of_turn_id(tokenizer), tokenizer.pad_token_id
-    if pad is None or pad == end:
-        raise UserError(
-            f"the tokenizer's pad token ({tokenizer.pad_token!r}) must be there and differ from the token that ends a "
-            f"turn ({tokenizer.decode([end])!r}), or the model learns nothing about where to stop"
-        )
-    rows, too_long, total = [], 0, 0
-    for total, conversation in enumerate(conversations, start=1):  # noqa: B007
-        row = gate(tokenizer, conversation, end)
-        if len(row["input_ids"]) > window:
-            too_long += 1
+    gate, left_out = ChatGate(tokenizer), LeftOut()
+    found: dict[int, Row] = {}
+    for index in sample_first(len(conversations)):
+        talk = conversations[index]
+        try:
+            ids, mask = gate.conversation(talk.messages, talk.where)
+        except Unusable as fault:
+            if not max_left_out:
+                raise
+            left_out.add(fault.reason, str(fault))
+            continue
+        if len(ids) > window:
+            cut = not any(mask[:window])
+            left_out.add("answer_cut_off" if cut else "too_long", f"{talk.where}: {len(ids)} tokens")
         else:
-            rows.append(row)
-    if too_long > MOST_TOO_LONG * total:
-        raise UserError(
-            f"{too_long} of {total} conversations are longer than the {window} tokens that the model reads; cutting "
-            "them would cut off the answers' ends. Shorten them, or raise max_length or the model's context."
-        )
-    return rows, too_long
+            labels = [token if trained else IGNORED for token, trained in zip(ids, mask, strict=True)]
+            found[index] = {"input_ids": ids, "labels": labels}
+    _check_left_out(left_out, len(conversations), window, max_left_out)
+    return [found[index] for index in sorted(found)], left_out
 
 
-def gate(tokenizer: Any, conversation: Conversation, end: int) -> Row:
-    """One conversation as a row. Raises UserError naming its line where training on it would mislead the model."""
-    where, messages = conversation.where, conversation.messages
-    try:
-        ids, mask = render_conversation(tokenizer, messages)
-        prompt = render_prompt(tokenizer, messages[:-1]) if len(messages) > 1 else []
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    if not 0 < sum(mask) < len(mask):
+def _check_left_out(left_out: LeftOut, total: int, window: int, most: float) -> None:
+    """Raises UserError where too many conversations are left out."""
+    counts = left_out.counts
+    cut = counts["answer_cut_off"]
+    too_long = counts["too_long"] + cut
+    if too_long > max(most, MOST_TOO_LONG) * total:
+        whole = f" ({cut} of them by their prompt alone, so that nothing of the answer would be left)" if cut else ""
         raise UserError(
-            f"{where}: {sum(mask)} of its {len(mask)} tokens would be trained. {{% generation %}} in the chat "
-            "template must enclose the assistant's words and nothing else."
+            f"{too_long} of {total} conversations are longer than the {window} tokens that the model reads{whole}; "
+            "cutting them would cut off the answers' ends. Shorten them, or raise max_length or the model's context."
         )
-    # The answer must begin exactly where the prompt of later use ends.
-    if ids[: len(prompt)] != prompt or (prompt and not mask[len(prompt)]):
+    if sum(counts.values()) - too_long > most * total:
+        others = sorted(set(counts) - {"too_long", "answer_cut_off"})
+        reasons = ", ".join(f"{reason} {counts[reason]}" for reason in others)
+        first = next(example["what"] for example in left_out.examples if example["reason"] in others)
         raise UserError(
-            f"{where}: the chat template renders the prompt in another way when an answer follows, so the model would "
-            "be trained on prompts that it never sees in use. Mend the template's generation prompt."
+            f"{sum(counts.values()) - too_long} of {total} conversations cannot be trained on ({reasons}), more than "
+            f"data.max_left_out = {most:g} allows. The first: {first}"
         )
-    turns = sum(message["role"] == "assistant" for message in messages)
-    trained_ends = sum(token == end for token, trained in zip(ids, mask, strict=True) if trained)
-    if trained_ends < turns:
-        raise UserError(
-            f"{where}: {trained_ends} of the assistant's {turns} turns end with a trained "
-            f"{tokenizer.decode([end])!r}, so the model would never learn to stop. Put it inside the chat template's "
-            "generation block."
-        )
-    labels = [token if trained else IGNORED for token, trained in zip(ids, mask, strict=True)]
-    return {"input_ids": ids, "labels": labels}

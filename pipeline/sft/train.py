@@ -1,13 +1,15 @@
 """SFT: the base model learns to answer, from conversations of which only the assistant's words are trained. `make sft`
 
-Reads  pretrain/model (or the Hub model that the recipe names), collect/conversations.jsonl and
-       heldout_conversations.jsonl.
-Writes model/ (weights and tokenizer, with the tokens at which an answer ends), log.jsonl, and with LoRA adapter/.
+Reads  pretrain/model (or the model that the recipe names), collect/conversations.jsonl and heldout_conversations.jsonl
+       (or the data sets that the recipe names).
+Writes model/ (weights and tokenizer, with the tokens at which an answer ends), log.jsonl, trained_tokens.json (a
+       sample of what is trained), with LoRA adapter/, and where something was left out, dropped.jsonl.
 
 Training is TRL's SFTTrainer. Conversations are rendered and encoded here (pipeline/chat.py), since TRL would parse a
 special token that a user spelt out as the token.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +22,14 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl import SFTConfig, SFTTrainer
 
-from pipeline.adapter import lora_config, merge
-from pipeline.chat import stop_ids
+from pipeline.adapter import lora_config, merge, quantization, unrounded
+from pipeline.chat import END_OF_TURN, PAD, START_OF_TURN, TEMPLATE, stop_ids
+from pipeline.chat_gate import ChatGate
 from pipeline.generate import window
 from pipeline.intervals import bootstrap_mean
-from pipeline.sft.data import IGNORED, Row, encode, read, sample
-from pipeline.sft.recipe import Recipe
+from pipeline.sft.data import IGNORED, Conversation, Row, encode, mixture, read, sample
+from pipeline.sft.order import KeepOrder, KeepsOrder
+from pipeline.sft.recipe import Model, Recipe
 from pipeline.stage import Job, UserError
 from pipeline.trainers import common, score_trained_positions_only, train
 
@@ -36,28 +40,38 @@ EVALUATION_BATCH = 32
 def run(job: Job) -> dict[str, float]:
     """Trains the chat model; returns its held-out loss, its size and what training cost."""
     recipe: Recipe = job.recipe
-    source, started = job.needs("collect"), time.monotonic()
+    started = time.monotonic()
     model, tokenizer = load(job)
     limit = min(length for length in (recipe.trainer.get("max_length"), window(model)) if length is not None)
-    everything = read(source / "conversations.jsonl")
-    rows, too_long = encode(tokenizer, sample(everything, recipe.max_rows, f"{job.seed}/sft/rows"), limit)
-    unseen = sample(read(source / "heldout_conversations.jsonl"), NUM_HELDOUT, f"{job.seed}/sft/heldout")
-    heldout, _ = encode(tokenizer, unseen, limit)
+    training, unseen, metrics = conversations(job)
+    most = recipe.data.max_left_out if recipe.data else 0.0
+    rows, left_out = encode(tokenizer, sample(training, recipe.max_rows, f"{job.seed}/sft/rows"), limit, most)
+    heldout, _ = encode(tokenizer, sample(unseen, NUM_HELDOUT, f"{job.seed}/sft/heldout"), limit, most)
+    if left_out.examples:
+        lines = [json.dumps(example, ensure_ascii=False) + "\n" for example in left_out.examples]
+        (job.out / "dropped.jsonl").write_text("".join(lines), encoding="utf-8")
+    mask = [label != IGNORED for label in rows[0]["labels"]]
+    ChatGate(tokenizer).show(rows[0]["input_ids"], mask, job.out, "sft")
     trainer = make_trainer(job, model, tokenizer, rows, limit)
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     begun = time.monotonic()
     train(trainer, job, "sft")
     seconds = time.monotonic() - begun
-    metrics: dict[str, float] = {}
     final = trainer.accelerator.unwrap_model(trainer.model)
     if recipe.lora is not None:
+        sequences = [row["input_ids"] for row in heldout]
+        if recipe.lora.load_in_4bit:
+            final, metrics["rounding_logit_difference"] = unrounded(
+                final, lambda: load(job, rounded=False)[0], sequences, job.out / "adapter"
+            )
         final, metrics["merge_logit_difference"] = merge(
-            final, [row["input_ids"] for row in heldout], job.out / "adapter", recipe.lora.merge_tolerance
+            final, sequences, job.out / "adapter", recipe.lora.merge_tolerance
         )
     save(final, tokenizer, job.out / "model")
     return {
         "conversations": len(rows),
-        "conversations_too_long": too_long,
+        "conversations_too_long": left_out.counts["too_long"] + left_out.counts["answer_cut_off"],
+        **{f"dropped_{reason}": count for reason, count in sorted(left_out.counts.items())},
         **heldout_loss(final, tokenizer.pad_token_id, heldout, job.seed),
         "parameters": final.num_parameters(),
         "trained_parameters": trained,
@@ -68,22 +82,38 @@ def run(job: Job) -> dict[str, float]:
     }
 
 
-def load(job: Job) -> tuple[Any, Any]:
-    """The model to start from, in float32, and its tokenizer. Raises UserError where the recipe names none or two."""
-    named = job.recipe.model
+def conversations(job: Job) -> tuple[list[Conversation], list[Conversation], dict[str, float]]:
+    """Those to train on and those held out, with counts: collect's, or those of the recipe's own data sets."""
+    if job.recipe.data is not None:
+        return mixture(job.recipe.data, job.seed)
+    source = job.needs("collect")
+    return read(source / "conversations.jsonl"), read(source / "heldout_conversations.jsonl"), {}
+
+
+def load(job: Job, rounded: bool = True) -> tuple[Any, Any]:
+    """The model to start from, in float32 (with load_in_4bit and `rounded` in 4 bits), and its tokenizer.
+
+    Raises UserError where the recipe names none or two.
+    """
+    named: Model | None = job.recipe.model
     if named is None:
-        origin, revision = str(job.needs("pretrain") / "model"), None
+        origin = str(job.needs("pretrain") / "model")
     elif "pretrain" in job.inputs:
         raise UserError(
             f"sft: the recipe '{job.run_name}' trains a model of its own (pretrain.yaml) and names {named.id} to "
             "start from. Keep one: remove `model:` from sft.yaml, or pretrain.yaml."
         )
     else:
-        origin, revision = named.id, named.revision
-    tokenizer = AutoTokenizer.from_pretrained(origin, revision=revision, trust_remote_code=False)
+        origin = str(Path(named.id).expanduser()) if named.is_folder else named.id
+    place = {"revision": named.revision if named else None, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(origin, **place)
+    lora = job.recipe.lora
+    four_bit = quantization() if rounded and lora is not None and lora.load_in_4bit else {}
     model = AutoModelForCausalLM.from_pretrained(
-        origin, revision=revision, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        origin, dtype=torch.float32, use_safetensors=True, **place, **four_bit
     )
+    if named is not None and named.chat_template == "chatml":
+        teach_chatml(model, tokenizer)
     num_rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > num_rows:
         raise UserError(
@@ -91,6 +121,17 @@ def load(job: Job) -> tuple[Any, Any]:
             "belong together. Train the model again with this tokenizer."
         )
     return model, tokenizer
+
+
+def teach_chatml(model: Any, tokenizer: Any) -> None:
+    """Gives a model the project's chat template, those of its tokens that it lacks, and a pad token of its own."""
+    tokenizer.chat_template = TEMPLATE.read_text(encoding="utf-8")
+    lacking = [token for token in (START_OF_TURN, END_OF_TURN, PAD) if token not in tokenizer.get_vocab()]
+    tokenizer.add_special_tokens({"extra_special_tokens": lacking}, replace_extra_special_tokens=False)
+    tokenizer.pad_token = PAD
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        # The mean of all rows, transformers' default for new ones, keeps their logits from drowning the others.
+        model.resize_token_embeddings(len(tokenizer))
 
 
 def make_trainer(job: Job, model: Any, tokenizer: Any, rows: Sequence[Row], limit: int) -> SFTTrainer:
@@ -108,7 +149,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, rows: Sequence[Row], limi
         settings["dataset_kwargs"] = {"skip_prepare_dataset": True}
     else:
         settings.pop("train_sampling_strategy")
-    trainer = SFTTrainer(
+    trainer = KeepsOrder(
         model=model,
         args=SFTConfig(**settings),
         train_dataset=Dataset.from_list(list(rows)),
@@ -117,6 +158,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, rows: Sequence[Row], limi
     )
     # The model itself, also under an adapter: peft changes its layers and not its forward.
     score_trained_positions_only(model)
+    trainer.add_callback(KeepOrder(trainer))
     return trainer
 
 
