@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline import artifact
 from pipeline.chain import CHAIN
 from pipeline.hub.layout import Repo
+from pipeline.render import without_paths
 from pipeline.stage import UserError
 
 MACHINE = ("seconds", "cpu_seconds", "hardware")
@@ -140,11 +141,7 @@ def costs(origins: Mapping[str, Origin]) -> list[dict[str, Any]]:
 
 def recipes(origins: Mapping[str, Origin]) -> dict[str, dict[str, Any]]:
     """The resolved recipe of each stage that is here; of a folder on the user's machine only its name."""
-    found = {name: dict(one.manifest["recipe"]) for name, one in origins.items() if one.manifest}
-    files = found.get("collect", {}).get("files")
-    if files:
-        found["collect"]["files"] = {**files, "folder": Path(files["folder"]).name}
-    return found
+    return {name: without_paths(one.manifest["recipe"]) for name, one in origins.items() if one.manifest}
 
 
 def parameters(model: Path) -> int:

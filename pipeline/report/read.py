@@ -82,11 +82,3 @@ def dropped(corpus: Sealed, most: int, num_characters: int) -> list[dict[str, An
 def cut(text: str, num_characters: int) -> str:
     """The text's beginning, with a sign where it was cut."""
     return text if len(text) <= num_characters else text[:num_characters].rstrip() + " [...]"
-
-
-def series(log: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, list[tuple[float, float]]]:
-    """For each key the points (step, value) of a training log."""
-    return {
-        key: [(row["step"], row[key]) for row in log if "step" in row and isinstance(row.get(key), int | float)]
-        for key in keys
-    }
