@@ -32,11 +32,13 @@ class RunRecipe(Section):
 
     seed: of every stage. base: the recipe whose run gives the stages that have no file. licence: under which
     `make push` publishes models, in the Hub's words (apache-2.0); null: the card says that none is stated.
+    usd_per_hour: what the machine costs, from which report and card say what each stage did; null: it is unknown.
     """
 
     seed: int = 0
     base: str | None = None
     licence: str | None = None
+    usd_per_hour: float | None = Field(default=None, gt=0.0, le=100_000.0)
 
     @field_validator("licence")
     @classmethod
@@ -63,6 +65,7 @@ class Recipe:
     seed: int
     base: "Recipe | None"
     licence: str | None = None
+    usd_per_hour: float | None = None
     own: Mapping[str, StageRecipe] = field(default_factory=dict)
 
     def owner(self, stage: str) -> "Recipe | None":
@@ -190,8 +193,15 @@ def load(recipe: str, chain: tuple[Stage, ...], above: tuple[Path, ...] = ()) ->
     if not own:
         raise UserError(f"{folder}: holds no stage's file, such as collect.yaml. Copy one from recipes/storyworld.")
     base = load(run.base, chain, (*above, folder)) if run.base else None
-    licence = run.licence or (base.licence if base else None)
-    return Recipe(name=folder.name, folder=folder, seed=run.seed, base=base, licence=licence, own=own)
+    return Recipe(
+        name=folder.name,
+        folder=folder,
+        seed=run.seed,
+        base=base,
+        licence=run.licence or (base.licence if base else None),
+        usd_per_hour=run.usd_per_hour or (base.usd_per_hour if base else None),
+        own=own,
+    )
 
 
 def load_stage(stage: Stage, path: Path) -> StageRecipe:

@@ -29,7 +29,7 @@ SHARED = {
     "dpo": ["chat.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "ppo": ["chat.py", "classifier.py", "generate.py", "training_state.py", "adapter.py", "lora.py"],
     "evaluate": ["chat.py", "generate.py", "store.py", "intervals.py", "world"],
-    "report": ["render.py"],
+    "report": ["render.py", "shown.py"],
 }
 
 

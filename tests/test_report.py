@@ -15,7 +15,7 @@ from pipeline.report import figure, lineage
 from pipeline.report.read import dropped, figures, stages, with_interval
 from pipeline.report.recipe import STAGE, Recipe
 from pipeline.report.run import run
-from pipeline.report.words import counts, duration, energy, money, number, precise, short, size
+from pipeline.shown import counts, duration, energy, money, number, precise, short, size
 from pipeline.stage import Job, UserError
 
 HOSTILE = '<script>alert(1)</script> & "quoted" <|im_end|>'
@@ -53,6 +53,7 @@ def results() -> dict[str, Any]:
         "rows": rows,
         "differences": [
             {"stage": "dpo", "versus": "sft", "metric": "gold", "value": 0.04, "low": 0.02, "high": 0.06, "n": 500},
+            {"stage": "dpo", "versus": "sft", "metric": "rouge_l", "value": 0.0, "low": -0.01, "high": 0.01, "n": 500},
             {
                 "stage": "pretrain",
                 "versus": "sft",
@@ -254,6 +255,7 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
         "20 % lie\n  below zero",
         "Energy is unknown",
         "Leon Sorokin",
+        "[-0.010, 0.010] n 500, noise",
     ):
         assert shown in text, shown
     assert "/home/somebody" not in text
@@ -318,14 +320,22 @@ def test_figures_fold_intervals_into_their_row():
     assert [row["name"] for row in with_interval(metrics, "planted_recall_")] == ["spam"]
 
 
-def test_whiskers_of_shares_use_the_whole_scale_and_differences_mark_zero():
+def test_whiskers_of_shares_use_the_whole_scale_and_others_a_common_one():
     rows = [{"name": "sft", "value": 0.8, "low": 0.7, "high": 0.9, "n": 10}]
     (share,) = figure.whiskers(rows, share=True)
     assert (share["at"], share["from"], share["to"], share["zero"]) == (80.0, 70.0, 90.0, None)
-    (apart,) = figure.whiskers(rows, share=False, zero=True)
-    assert apart["clear"] and 0 < apart["zero"] < apart["from"]
-    (unclear,) = figure.whiskers([{**rows[0], "low": -0.1}], share=False, zero=True)
-    assert not unclear["clear"]
+    low, high = figure.whiskers([*rows, {**rows[0], "value": 8, "low": 7, "high": 9}], share=False)
+    assert 0 < low["from"] < low["at"] < low["to"] < high["from"] < high["to"] < 100
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "clear"),
+    [(0.2, 0.1, 0.3, True), (-2, -3, -1, True), (0.1, -0.1, 0.3, False), (0, 0, 0, False)],
+)
+def test_a_difference_stands_on_its_side_of_zero_and_is_clear_without_it(value, low, high, clear):
+    (row,) = figure.differences([{"name": "gold", "value": value, "low": low, "high": high, "n": 10}])
+    assert (row["apart"], row["colour"], row["zero"]) == (clear, int(not clear), 50.0)
+    assert (row["at"] > 50) == (value > 0) and (row["from"] < 50) == (low < 0) and row["to"] <= 100
 
 
 def test_a_histogram_says_how_much_lies_below_zero():

@@ -18,6 +18,7 @@ from pipeline.hub import facts
 from pipeline.hub.facts import Origin
 from pipeline.licences import LICENCES
 from pipeline.render import environment
+from pipeline.shown import energy, money
 
 WHAT = {
     "pretrain": "a base model, which goes on with a text",
@@ -184,7 +185,9 @@ def fill(template: str, front: str, values: Mapping[str, Any]) -> str:
     templates.filters |= {
         "cell": lambda value: str(value).replace("|", "\\|").replace("\n", " "),
         "count": lambda value: f"{int(value):,}",
+        "energy": energy,
         "figure": shown,
+        "money": money,
         "percent": lambda value: f"{100 * value:.1f} %",
         "quoted": lambda text: repr(text).replace("`", "\\x60"),  # no backtick can end the code block
         "words": lambda name: METRICS.get(name, name.replace("_", " ")),

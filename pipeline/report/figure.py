@@ -12,32 +12,35 @@ def widened(low: float, high: float, margin: float) -> tuple[float, float]:
     return low - (high - low) * margin, high + (high - low) * margin
 
 
-def whiskers(rows: Sequence[Mapping[str, Any]], share: bool, zero: bool = False) -> list[dict[str, Any]]:
-    """The rows {name, value, low, high, n} with positions in percent of a common scale.
-
-    share: the scale is 0 to 1. zero: the scale holds zero, which is marked, for differences.
-    """
-    lows, highs = [row["low"] for row in rows], [row["high"] for row in rows]
+def whiskers(rows: Sequence[Mapping[str, Any]], share: bool) -> list[dict[str, Any]]:
+    """The rows {name, value, low, high, n} with positions in percent of a common scale; share: it is 0 to 1."""
     if share:
         low, high = 0.0, 1.0
     else:
-        low, high = widened(min(lows + [0.0] * zero), max(highs + [0.0] * zero), 0.08)
+        low, high = widened(min(row["low"] for row in rows), max(row["high"] for row in rows), 0.08)
+    return [{"colour": 0, "zero": None, **row, **placed(row, low, high)} for row in rows]
+
+
+def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows {name, value, low, high, n} of differences, each on its own scale with zero in the middle.
+
+    apart: whether the interval leaves zero out; where it does not, the row has another colour.
+    """
+    drawn = []
+    for row in rows:
+        reach = 1.1 * max(abs(row["low"]), abs(row["high"])) or 1.0
+        apart = row["low"] > 0 or row["high"] < 0
+        drawn.append({**row, "apart": apart, "colour": int(not apart), "zero": 50.0, **placed(row, -reach, reach)})
+    return drawn
+
+
+def placed(row: Mapping[str, Any], low: float, high: float) -> dict[str, float]:
+    """Where a figure and its interval stand between low and high, in percent."""
 
     def percent(value: float) -> float:
         return round(min(max((value - low) / (high - low), 0.0), 1.0) * 100, 2)
 
-    return [
-        {
-            "colour": 0,
-            **row,
-            "at": percent(row["value"]),
-            "from": percent(row["low"]),
-            "to": percent(row["high"]),
-            "zero": percent(0.0) if zero else None,
-            "clear": zero and (row["low"] > 0 or row["high"] < 0),
-        }
-        for row in rows
-    ]
+    return {"at": percent(row["value"]), "from": percent(row["low"]), "to": percent(row["high"])}
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:

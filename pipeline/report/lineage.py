@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.report.read import Sealed
-from pipeline.report.words import number, short
+from pipeline.shown import number, short, spent
 
 ROW, LANE, MARGIN = 58, 8.5, 16  # pixels: a row's height, how far an arc bends out for each row it spans
 
@@ -90,9 +90,8 @@ def costs(found: Mapping[str, Sealed | None]) -> dict[str, Any]:
 def cost(one: Sealed) -> dict[str, Any]:
     """What a stage took. Energy as the machine measured it, money at the recipe's price; None where not known."""
     sealed = one.manifest
-    price = sealed.get("usd_per_hour")
     return {
         **{key: sealed[key] for key in ("seconds", "cpu_seconds", "peak_memory_bytes", "load")},
         "energy_joules": sealed.get("energy_joules"),
-        "usd": None if price is None else price * sealed["seconds"] / 3600,
+        "usd": spent(sealed),
     }

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.report.findings import Check, Facts, Finding, ends
 from pipeline.report.training_checks import ENOUGH
-from pipeline.report.words import number
+from pipeline.shown import number
 
 ALIGNED = ("dpo", "ppo")
 # Where higher is better and which a reward model stands in for, in the order in which one is looked at.

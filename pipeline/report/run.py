@@ -8,9 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pipeline import shown
 from pipeline.artifact import write_atomically
 from pipeline.render import environment
-from pipeline.report import lineage, result_checks, training_checks, words
+from pipeline.report import lineage, result_checks, training_checks
 from pipeline.report.findings import Facts, look
 from pipeline.report.read import Sealed, figures, stages
 from pipeline.report.recipe import STAGE, Recipe
@@ -50,14 +51,14 @@ def render(values: Mapping[str, Any]) -> str:
     """The page. Everything from a run is escaped; what a template names and does not get is an error."""
     templates = environment(HERE, html=True)
     templates.filters |= {
-        "number": words.number,
-        "figure": words.precise,
-        "short": words.short,
-        "duration": words.duration,
-        "size": words.size,
-        "energy": words.energy,
-        "money": words.money,
-        "counts": words.counts,
+        "number": shown.number,
+        "figure": shown.precise,
+        "short": shown.short,
+        "duration": shown.duration,
+        "size": shown.size,
+        "energy": shown.energy,
+        "money": shown.money,
+        "counts": shown.counts,
         "words": lambda name: name.replace("_", " "),
     }
     # Our own files and the library's, which hold no text of a run.
@@ -122,16 +123,16 @@ def headline(found: Mapping[str, Sealed | None]) -> list[tuple[str, str]]:
     """The few numbers at the top."""
     sealed = [one.manifest for one in found.values() if one]
     rows = [
-        ("from raw text to here", words.duration(sum(m["seconds"] for m in sealed))),
-        ("peak memory of a process", words.size(max(m["peak_memory_bytes"] for m in sealed))),
+        ("from raw text to here", shown.duration(sum(m["seconds"] for m in sealed))),
+        ("peak memory of a process", shown.size(max(m["peak_memory_bytes"] for m in sealed))),
     ]
     if found["pretrain"] and "parameters" in found["pretrain"].metrics:
-        rows.append(("parameters", words.short(found["pretrain"].metrics["parameters"])))
+        rows.append(("parameters", shown.short(found["pretrain"].metrics["parameters"])))
     results = found["evaluate"].metrics if found["evaluate"] else {}
     for stage in ("ppo", "dpo", "sft"):
         for metric, told in (("wishes_met", "all wishes met"), ("rouge_l", "ROUGE-L")):
             if f"{stage}_{metric}" in results:
-                rows.append((f"{told}, {stage}", words.number(results[f"{stage}_{metric}"])))
+                rows.append((f"{told}, {stage}", shown.number(results[f"{stage}_{metric}"])))
     if "pretrain_bits_per_byte" in results:
-        rows.append(("bits per byte, base", words.number(results["pretrain_bits_per_byte"])))
+        rows.append(("bits per byte, base", shown.number(results["pretrain_bits_per_byte"])))
     return rows

@@ -8,7 +8,7 @@ from pipeline.report import figure
 from pipeline.report.curves import charts
 from pipeline.report.read import Sealed, cut, dropped, figures, with_interval
 from pipeline.report.recipe import Recipe
-from pipeline.report.words import counts, size
+from pipeline.shown import counts, size
 
 TRAINING = {
     "pretrain": "Pretraining", "sft": "Supervised fine-tuning", "reward": "Reward model", "dpo": "DPO", "ppo": "PPO",
@@ -19,7 +19,7 @@ TITLES = {
     "gold": "Gold judge's score (mean)",
     "well_formed": "Stories without a defect (share)",
     "rouge_l": "ROUGE-L against the reference (mean)",
-    "bits_per_byte": "Bits per byte of held-out text (lower is better)",
+    "bits_per_byte": "Bits per byte, lower is better (held-out text)",
     "length_mean": "Words an answer (mean)",
 }
 SHARES = ("wishes_met", "gold", "well_formed", "rouge_l")
@@ -81,21 +81,18 @@ def training_section(name: str, one: Sealed) -> dict[str, Any]:
 def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
     """Figures with intervals, differences, answers."""
     results = evaluate.json("results.json") or {"rows": [], "differences": [], "samples": []}
-    groups, differences = [], []
+    groups = []
     known = [metric for metric in TITLES if any(row["metric"] == metric for row in results["rows"])]
     for metric in dict.fromkeys([*known, *(row["metric"] for row in results["rows"])]):
-        title = TITLES.get(metric, metric.replace("_", " "))
+        title = titled(metric)
         rows = [{**row, "name": row["stage"]} for row in results["rows"] if row["metric"] == metric]
         groups.append({"title": title, "rows": figure.whiskers(rows, share=metric in SHARES)})
-        rows = [
-            {**row, "name": f"{row['stage']} minus {row['versus']}"}
-            for row in results["differences"]
-            if row["metric"] == metric
-        ]
-        if rows:
-            drawn = figure.whiskers(rows, share=False, zero=True)
-            coloured = [{**row, "colour": 0 if row["clear"] else 1} for row in drawn]
-            differences.append({"title": title, "rows": coloured})
+    pairs: dict[str, list[dict[str, Any]]] = {}
+    for row in results["differences"]:
+        named = {**row, "name": titled(row["metric"]).partition(" (")[0]}
+        pairs.setdefault(f"{row['stage']} minus {row['versus']}", []).append(named)
+    # The last stage's first: what alignment changed.
+    differences = [{"title": pair, "rows": figure.differences(rows)} for pair, rows in reversed(pairs.items())]
     samples = [
         {
             "prompt": cut(sample["prompt"], recipe.num_characters),
@@ -111,6 +108,11 @@ def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
         "unprompted": free,
         "settings": counts(results.get("settings", {})),
     }
+
+
+def titled(metric: str) -> str:
+    """What a metric is, in words."""
+    return TITLES.get(metric, metric.replace("_", " "))
 
 
 def provenance(one: Sealed) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.report.findings import Check, Facts, Finding, Points, ends, noise, values
-from pipeline.report.words import number
+from pipeline.shown import number
 
 TRAINED = ("pretrain", "sft", "reward", "dpo", "ppo")
 FITTED = TRAINED[:-1]  # PPO's loss is no measure of progress

@@ -1,6 +1,7 @@
 """Numbers as a reader wants them: short, with their unit."""
 
 from collections.abc import Mapping
+from typing import Any
 
 JOULES_PER_KWH = 3.6e6
 
@@ -52,6 +53,12 @@ def energy(joules: float | None) -> str:
 def money(usd: float | None) -> str:
     """US dollars; `unknown` where no price was given."""
     return "unknown" if usd is None else f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}"
+
+
+def spent(manifest: Mapping[str, Any]) -> float | None:
+    """What a stage cost in US dollars at its recipe's price; None where the recipe names none."""
+    price = manifest.get("usd_per_hour")
+    return None if price is None else price * manifest["seconds"] / 3600
 
 
 def counts(pairs: Mapping[str, float]) -> str:
