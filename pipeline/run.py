@@ -136,17 +136,6 @@ def disk_note(todo: Plan) -> str:
     return f". Only {free / 2**20:.0f} MB are free on its disk: free some first" if free < MINIMUM_FREE else ""
 
 
-def difference(old: Any, new: Any, key: str = "") -> list[str]:
-    """The leaves in which two identities differ, one line each."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for part in sorted(old.keys() | new.keys())
-            for line in difference(old.get(part), new.get(part), f"{key}.{part}" if key else part)
-        ]
-    return [] if old == new else [f"  {key}: {str(old)[:60]} -> {str(new)[:60]}"]
-
-
 def make_room(todo: Plan) -> str:
     """Settles what lies in the stage's folder. Returns "skip", "resume" or "build"."""
     folder, wanted = todo.folder, todo.fingerprint
@@ -157,7 +146,8 @@ def make_room(todo: Plan) -> str:
         return "skip"
     if sealed is not None:
         if sealed["seconds"] > EXPENSIVE and os.environ.get("REBUILD") != "1":
-            lines = "\n".join(difference(sealed["identity"], todo.identity))
+            changes = artifact.differing(sealed["identity"], todo.identity)
+            lines = "\n".join(f"  {key}: {str(old)[:60]} -> {str(new)[:60]}" for key, old, new in changes)
             raise UserError(
                 f"{folder}: took {sealed['seconds'] / 3600:.1f} hours to make, and would be made anew because of\n"
                 f"{lines}\nSay REBUILD=1 to set it aside and go on, or undo the change."

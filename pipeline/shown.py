@@ -1,9 +1,10 @@
-"""Numbers as a reader wants them: short, with their unit."""
+"""Numbers as a reader wants them: short, with their unit, a figure with its interval."""
 
 from collections.abc import Mapping
 from typing import Any
 
 JOULES_PER_KWH = 3.6e6
+PARTS = ("_low", "_high", "_n")
 
 
 def number(value: float) -> str:
@@ -64,3 +65,14 @@ def spent(manifest: Mapping[str, Any]) -> float | None:
 def counts(pairs: Mapping[str, float]) -> str:
     """`spam 210, abuse 198`."""
     return ", ".join(f"{name.replace('_', ' ')} {number(n)}" for name, n in pairs.items())
+
+
+def figures(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The metrics as rows {name, value, low, high, n}; what has no interval has None there."""
+    rows = []
+    for name, value in metrics.items():
+        part = next((part for part in PARTS if name.endswith(part)), None)
+        if part and name.removesuffix(part) in metrics:
+            continue
+        rows.append({"name": name, "value": value} | {p[1:]: metrics.get(name + p) for p in PARTS})
+    return rows

@@ -12,10 +12,10 @@ import pytest
 
 from pipeline.artifact import seal
 from pipeline.report import figure, lineage
-from pipeline.report.read import dropped, figures, stages, with_interval
+from pipeline.report.read import dropped, stages, with_interval
 from pipeline.report.recipe import STAGE, Recipe
 from pipeline.report.run import run
-from pipeline.shown import counts, duration, energy, money, number, precise, short, size
+from pipeline.shown import counts, duration, energy, figures, money, number, precise, short, size
 from pipeline.stage import Job, UserError
 
 HOSTILE = '<script>alert(1)</script> & "quoted" <|im_end|>'

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import manifest
-
-PARTS = ("_low", "_high", "_n")
+from pipeline.shown import figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +46,6 @@ def stages(inputs: Mapping[str, Path], names: tuple[str, ...]) -> dict[str, Seal
         if sealed is not None:
             found[name] = Sealed(name=name, folder=inputs[name], manifest=sealed)
     return found
-
-
-def figures(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The metrics as rows {name, value, low, high, n}; what has no interval has None there."""
-    rows = []
-    for name, value in metrics.items():
-        part = next((part for part in PARTS if name.endswith(part)), None)
-        if part and name.removesuffix(part) in metrics:
-            continue
-        rows.append({"name": name, "value": value} | {p[1:]: metrics.get(name + p) for p in PARTS})
-    return rows
 
 
 def with_interval(metrics: Mapping[str, float], prefix: str) -> list[dict[str, Any]]:

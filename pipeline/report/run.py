@@ -13,7 +13,7 @@ from pipeline.artifact import write_atomically
 from pipeline.render import environment
 from pipeline.report import lineage, result_checks, training_checks
 from pipeline.report.findings import Facts, look
-from pipeline.report.read import Sealed, figures, stages
+from pipeline.report.read import Sealed, stages
 from pipeline.report.recipe import STAGE, Recipe
 from pipeline.report.sections import (
     TRAINING,
@@ -86,7 +86,7 @@ def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None]) -
         "tokenizer": tokenizer_section(tokenizer) if tokenizer else None,
         "training": [(name, TRAINING[name], one) for name, one in training.items()],
         "charts": {name: one["charts"] for name, one in training.items() if one},
-        "preferences": {"figures": figures(found["preferences"].metrics)} if found["preferences"] else None,
+        "preferences": {"figures": shown.figures(found["preferences"].metrics)} if found["preferences"] else None,
         "evaluation": evaluation,
         "provenance": [provenance(one) for one in sealed],
         "packages": sorted(sealed[-1].manifest.get("packages", {}).items()),

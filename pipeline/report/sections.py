@@ -6,9 +6,9 @@ from typing import Any
 from pipeline.render import without_paths
 from pipeline.report import figure
 from pipeline.report.curves import charts
-from pipeline.report.read import Sealed, cut, dropped, figures, with_interval
+from pipeline.report.read import Sealed, cut, dropped, with_interval
 from pipeline.report.recipe import Recipe
-from pipeline.shown import counts, size
+from pipeline.shown import counts, figures, size
 
 TRAINING = {
     "pretrain": "Pretraining", "sft": "Supervised fine-tuning", "reward": "Reward model", "dpo": "DPO", "ppo": "PPO",
