@@ -125,6 +125,11 @@ def write_payload(stage: str, folder: Path) -> dict[str, float]:
         return interval("accuracy_gold", 0.9) | interval("accuracy_longer", 0.55) | interval("accuracy_shorter", 0.45)
     if stage in ("pretrain", "sft", "dpo"):
         jsonl(folder / "log.jsonl", log(3000, 6.5, tokens_per_second=9000.0, grad_norm=0.7))
+        if stage == "sft":
+            tokens = [
+                {"text": text, "trained": n > 1} for n, text in enumerate(("<|im_start|>", "Hi", HOSTILE, " end"))
+            ]
+            (folder / "trained_tokens.json").write_text(json.dumps({"stage": stage, "tokens": tokens}))
         return {"heldout_bits_per_byte": 0.9}
     if stage == "ppo":
         jsonl(folder / "log.jsonl", [{"step": n, "reward": 0.1 * n, "kl": 0.2 * n, "ended": 1.0} for n in range(1, 9)])
@@ -255,6 +260,8 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
         "20 % lie\n  below zero",
         "Energy is unknown",
         "Leon Sorokin",
+        "<mark>2 coloured tokens</mark> of 4",
+        "<span>&lt;|im_start|&gt;</span><span>Hi</span><mark><span>&lt;script&gt;",
         "[-0.010, 0.010] n 500, noise",
     ):
         assert shown in text, shown
@@ -289,6 +296,18 @@ def test_a_run_of_one_stage_makes_a_page(tmp_path):
     text, metrics = report(tmp_path, toy_run(tmp_path, leave_out=others))
     assert metrics["stages"] == 1
     assert text.count("its recipe leaves the stage out") == 7
+
+
+def test_a_sample_of_what_is_trained_is_said_to_be_missing_and_cut_where_it_is_long(tmp_path):
+    inputs = toy_run(tmp_path)
+    kept = inputs["sft"] / "trained_tokens.json"
+    tokens = [{"text": f"w{n} ", "trained": n % 2} for n in range(600)]
+    kept.write_text(json.dumps({"stage": "sft", "tokens": tokens}))
+    text, _ = report(tmp_path, inputs)
+    assert "<mark>300 coloured tokens</mark> of 600" in text and "w499 " in text and "w500 " not in text
+    kept.unlink()
+    (tmp_path / "out").rename(tmp_path / "first")
+    assert "this artifact holds no sample of it" in report(tmp_path, inputs)[0]
 
 
 def test_a_run_without_any_stage_is_refused(tmp_path):

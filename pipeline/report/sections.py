@@ -1,6 +1,7 @@
 """What each section of the page shows, from the artifacts: the corpus, a training, the evaluation, the provenance."""
 
 import json
+from itertools import groupby
 from typing import Any
 
 from pipeline.render import without_paths
@@ -26,6 +27,7 @@ SHARES = ("wishes_met", "gold", "well_formed", "rouge_l")
 # The accuracies of the reward model and of the two baselines, in words.
 BASELINES = {"gold": "reward model", "longer": "the longer one", "shorter": "the shorter one"}
 MAX_FILES = 40  # of a stage in the page; the manifest has all
+MAX_TOKENS = 500  # of the sample of what is trained
 
 
 def corpus_section(corpus: Sealed, recipe: Recipe) -> dict[str, Any]:
@@ -74,7 +76,26 @@ def training_section(name: str, one: Sealed) -> dict[str, Any]:
         "baselines": figure.whiskers(rows, share=True) if name == "reward" and rows else [],
         "margins": figure.histogram(margins["edges"], margins["counts"]) if margins else None,
         "pairs": margins["num_pairs"] if margins else None,
+        "mask": trained_tokens(one),
         "figures": figures(one.metrics),
+    }
+
+
+def trained_tokens(one: Sealed) -> dict[str, Any] | None:
+    """A sample that the stage kept of what it trains on, as runs (trained, texts of tokens); None where it kept none.
+
+    trained_tokens.json: {"tokens": [{"text", "trained"}]}.
+    """
+    kept = one.json("trained_tokens.json")
+    if not kept:
+        return None
+    tokens = kept["tokens"]
+    runs = groupby(tokens[:MAX_TOKENS], key=lambda token: bool(token["trained"]))
+    return {
+        "runs": [(trained, [token["text"] for token in run]) for trained, run in runs],
+        "trained": sum(bool(token["trained"]) for token in tokens),
+        "tokens": len(tokens),
+        "cut": len(tokens) > MAX_TOKENS,
     }
 
 

@@ -26,9 +26,10 @@ addEventListener("load", () => requestAnimationFrame(() => {
     const box = s.getBoundingClientRect();
     return [s.id, box.width, box.height, getComputedStyle(s).visibility];
   });
-  const reachable = [...inner.querySelectorAll("a, summary, button, .scroll, .plot")];
+  const reachable = [...inner.querySelectorAll("a, summary, button, .scroll, .plot, .tokens")];
   const focusable = reachable.filter(e => { e.focus(); return inner.activeElement === e; });
-  const outside = e => !e.closest(".scroll, .hidden, .skip") && e.getBoundingClientRect().right > root.clientWidth + 1;
+  const inside = ".scroll, .hidden, .skip, .tokens";
+  const outside = e => !e.closest(inside) && e.getBoundingClientRect().right > root.clientWidth + 1;
   const wide = [...inner.querySelectorAll("body *")].filter(outside);
   const pictures = () => [...inner.querySelectorAll(".plot canvas")].map(c => c.toDataURL());
   const press = (place, key) =>
