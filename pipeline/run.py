@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import artifact
-from pipeline.chain import BY_NAME, CHAIN
+from pipeline.chain import BY_NAME, CHAIN, TRAINED
 from pipeline.launch import Outcome, launch
 from pipeline.machine import describe, provenance
 from pipeline.recipe import Recipe, load, override, sourced
 from pipeline.stage import Stage, StageRecipe, UserError, resolve
+from pipeline.track import check, following
 
 MINIMUM_FREE = 100 * 2**20  # bytes
 EXPENSIVE = 3600  # seconds; an artifact that cost more is replaced only with REBUILD=1
@@ -168,8 +169,8 @@ def say(todo: Plan, message: str) -> None:
     sys.stderr.flush()
 
 
-def build(todo: Plan, accel: str | None) -> int:
-    """Makes the artifact unless it is there. Returns the exit status."""
+def build(todo: Plan, accel: str | None, runs: Path) -> int:
+    """Makes the artifact unless it is there; `runs` is where tracking writes. Returns the exit status."""
     with artifact.lock(todo.folder) as descriptor:
         decision = make_room(todo)
         if decision == "skip":
@@ -179,6 +180,8 @@ def build(todo: Plan, accel: str | None) -> int:
             return 0
         check_inputs(todo)
         check_disk(todo)
+        tracking = todo.run.tracking if todo.stage.name in TRAINED else None
+        check(tracking)
         job = {
             "stage": todo.stage.name,
             "run_name": todo.run.name,
@@ -190,7 +193,8 @@ def build(todo: Plan, accel: str | None) -> int:
         artifact.claim(todo.folder, job)
         say(todo, "resumes" if decision == "resume" else "starts")
         started = time.time()
-        outcome = launch(todo.stage, todo.folder, accel, descriptor)
+        with following(todo.folder, tracking, runs):
+            outcome = launch(todo.stage, todo.folder, accel, descriptor)
         if outcome.status != 0:
             say(todo, f"stopped with status {outcome.status}; the same command goes on from there{disk_note(todo)}")
             return outcome.status
@@ -292,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         changed = override(owner.own[args.stage], args.set, args.stage) if args.set else None
         todo = plan(args.stage, run, args.runs, changed)
         todo = replace(todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder)
-        status = build(todo, args.accel)
+        status = build(todo, args.accel, args.runs)
         if status == 0 and not args.out:
             link(run, args.stage, args.runs)
         return status
