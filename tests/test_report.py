@@ -69,6 +69,7 @@ def results() -> dict[str, Any]:
             {"prompt": "Write a story with a happy ending.", "answers": {**dict.fromkeys(figures, story), "dpo": ""}},
         ],
         "unprompted": {"pretrain": [story]},
+        "settings": {"prompts": 12, "heldout_documents": 0},
         "certificates": [
             {"benchmark": "stories", "status": "uncertified", "reason": "toy artifacts", "certificate": None}
         ],
@@ -373,6 +374,7 @@ def test_the_chain_draws_an_arc_for_every_input_that_is_in_the_run(tmp_path):
     (left_out,) = [row for row in drawn["rows"] if row["missing"]]
     assert left_out["name"] == "ppo"
     assert drawn["height"] == 10 * lineage.ROW
+    assert drawn["rows"][-1]["product"] == "3 models, 12 prompts"
 
 
 @pytest.mark.parametrize(

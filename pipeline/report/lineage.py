@@ -33,6 +33,16 @@ def product(name: str, metrics: Mapping[str, float]) -> str:
     return ""
 
 
+def measured(evaluate: Sealed) -> str:
+    """What was evaluated, in a few words."""
+    results = evaluate.json("results.json") or {}
+    settings = results.get("settings", {})
+    models = {row["stage"] for row in results.get("rows", [])} - {"unigram"}
+    over = {"prompts": settings.get("prompts"), "held-out documents": settings.get("heldout_documents")}
+    parts = [f"{len(models)} model{'s' if len(models) > 1 else ''}", *(f"{n} {what}" for what, n in over.items() if n)]
+    return ", ".join(parts) if models else ""
+
+
 def picture(found: Mapping[str, Sealed | None]) -> dict[str, Any]:
     """Rows {name, missing, product, sources, seconds, percent, y} and arcs {source, target, path}, and the size."""
     places = {name: ROW * (row + 0.5) for row, name in enumerate(found)}
@@ -55,7 +65,7 @@ def picture(found: Mapping[str, Sealed | None]) -> dict[str, Any]:
                 "name": name,
                 "missing": False,
                 "y": places[name],
-                "product": product(name, one.metrics),
+                "product": measured(one) if name == "evaluate" else product(name, one.metrics),
                 "sources": sources,
                 "seconds": one.manifest["seconds"],
                 "percent": round(100 * one.manifest["seconds"] / longest, 1),
