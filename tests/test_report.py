@@ -418,3 +418,33 @@ def test_energy_and_money_are_unknown_unless_every_stage_knows_them(tmp_path):
 )  # fmt: skip
 def test_numbers_are_short(made, expected):
     assert made == expected
+
+
+def palettes() -> list[dict[str, str]]:
+    """The light and the dark colours of style.css."""
+    style = (Path(figure.__file__).parent / "style.css").read_text(encoding="utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
+    return [dict(re.findall(r"--(\w+(?:-\w+)?): (#[0-9a-f]{6})", text)) for text in (light, dark)]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2's contrast ratio of two colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colours", palettes(), ids=["light", "dark"])
+def test_text_and_curves_stand_out_from_what_is_behind_them(colours):
+    for text, behind in (
+        ("ink", "paper"), ("ink", "card"), ("ink", "warm"), ("ink", "mark"), ("soft", "paper"), ("soft", "card"),
+        ("soft", "warm"), ("c0", "card"), ("c0", "paper"), ("c0", "warm"), ("c1", "warm"),
+    ):  # fmt: skip
+        assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)  # WCAG 1.4.3, text
+    for line in ("c1", "c2", "c3", "c4"):
+        assert contrast(colours[line], colours["card"]) >= 3.0, line  # WCAG 1.4.11, graphics
