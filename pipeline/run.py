@@ -19,7 +19,7 @@ from pipeline import artifact
 from pipeline.chain import BY_NAME, CHAIN, TRAINED
 from pipeline.launch import Outcome, launch
 from pipeline.machine import describe, provenance
-from pipeline.recipe import Recipe, load, override, sourced
+from pipeline.recipe import HubSource, Recipe, load, override, sourced
 from pipeline.stage import Stage, StageRecipe, UserError, resolve
 from pipeline.track import check, following
 
@@ -180,7 +180,8 @@ def build(todo: Plan, accel: str | None, runs: Path) -> int:
             return 0
         check_inputs(todo)
         check_disk(todo)
-        tracking = todo.run.tracking if todo.stage.name in TRAINED else None
+        trains = todo.stage.name in TRAINED and not isinstance(todo.recipe, HubSource)
+        tracking = todo.run.tracking if trains else None
         check(tracking)
         job = {
             "stage": todo.stage.name,

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -236,3 +237,13 @@ def test_a_price_of_nothing_is_refused(chain, capsys):
     chain.recipe("priced", collect="value: 2", recipe="usd_per_hour: 0")
     assert chain("collect", recipe="priced") == 2
     assert "usd_per_hour = 0: Input should be greater than 0" in capsys.readouterr().err
+
+
+def test_only_a_stage_that_trains_is_tracked_and_as_its_recipe_says(chain, monkeypatch):
+    followed = []
+    monkeypatch.setattr(run, "following", lambda folder, tool, runs: followed.append(tool) or nullcontext())
+    monkeypatch.setattr(run, "TRAINED", ("corpus",))
+    assert [chain("collect"), chain("corpus")] == [0, 0]
+    chain.recipe("off", collect="value: 3", corpus="value: 3", recipe="tracking: null")
+    assert [chain("collect", recipe="off"), chain("corpus", recipe="off")] == [0, 0]
+    assert followed == [None, "trackio", None, None]
