@@ -23,6 +23,7 @@ from pipeline.stage import UserError
 
 MOST_KEYS = 12  # of a stage that are named; a collected folder can differ in thousands of files
 WIDEST = 44  # characters of a cell
+PAGE = "report"  # shows what the others made, and makes nothing that could differ by itself
 # Metrics that tell of the machine or of another difference, which have a table of their own or say nothing here.
 UNCOMPARED = ("seconds", "per_second", "memory_bytes", "_minus_")
 
@@ -57,7 +58,7 @@ def read(run: Path) -> Manifests:
 def recipe_rows(a: Manifests, b: Manifests) -> list[Row]:
     """(stage, key, in a, in b) of everything that makes two artifacts of one stage differ."""
     rows: list[Row] = []
-    for stage in (one.name for one in CHAIN if one.name in a or one.name in b):
+    for stage in (one.name for one in CHAIN if (one.name in a or one.name in b) and one.name != PAGE):
         if stage not in a or stage not in b:
             rows.append((stage, "", *("there" if stage in run else "not there" for run in (a, b))))
             continue
@@ -127,7 +128,7 @@ def results(a: Manifests, b: Manifests, kept: Sequence[dict[str, Any]]) -> Resul
     judged: list[Row] = []
     plain: list[Row] = []
     beyond = equal = 0
-    stages = [one.name for one in reversed(CHAIN) if one.name in a and one.name in b and one.name != "report"]
+    stages = [one.name for one in reversed(CHAIN) if one.name in a and one.name in b and one.name != PAGE]
     for stage in (one for one in stages if a[one]["fingerprint"] != b[one]["fingerprint"]):
         others = {row["name"]: row for row in figures(b[stage]["metrics"])}
         for row in figures(a[stage]["metrics"]):
