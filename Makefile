@@ -20,7 +20,8 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
-.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo compare-tokenizers bench-tokenizer
+.PHONY: help install demo all rlhf $(STAGES) verify summary compare dashboard trace chat push pull new gc lint lock
+.PHONY: test test-real bench-demo compare-tokenizers bench-tokenizer
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -67,6 +68,10 @@ verify: $(READY)  ## recompute every sha256 and fingerprint of a run
 	@$(PY) -m pipeline.runs verify --recipe $(RECIPE) --runs $(RUNS)
 summary: $(READY)  ## the table of a finished run
 	@$(PY) -m pipeline.runs summary --recipe $(RECIPE) --runs $(RUNS)
+compare: $(READY)  ## A=runs/x B=runs/y: what differs in two runs' recipes and results, beyond noise or not
+	@$(PY) -m pipeline.compare '$(A)' '$(B)'
+dashboard: $(READY)  ## the curves of a run as they grow, in trackio on this machine
+	@$(PY) -m pipeline.track show --recipe $(RECIPE) --runs $(RUNS)
 gc: $(READY)  ## list set-aside folders; YES=1 removes them
 	@$(PY) -m pipeline.runs gc --runs $(RUNS) $(if $(YES),--yes)
 chat: $(READY)  ## talk to the last aligned model of a run; STAGE=sft names another

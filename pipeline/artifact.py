@@ -43,6 +43,15 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(identity).encode()).hexdigest()
 
 
+def differing(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(key, old, new) of every leaf in which two identities or recipes differ; dots lead into sections."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for part in sorted(old.keys() | new.keys()):
+            yield from differing(old.get(part), new.get(part), f"{key}.{part}" if key else part)
+    elif old != new:
+        yield key, old, new
+
+
 def sha256(path: Path) -> str:
     """The file's sha256 in hex."""
     with path.open("rb") as file:

@@ -20,3 +20,5 @@ BY_NAME: dict[str, Stage] = {stage.name: stage for stage in CHAIN}
 
 # The stages that write <stage>/model, a causal language model, from least to most aligned.
 MODEL_STAGES: tuple[str, ...] = ("pretrain", "sft", "dpo", "ppo")
+# The stages that write log.jsonl as they train.
+TRAINED: tuple[str, ...] = ("pretrain", "sft", "reward", "dpo", "ppo")

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipeline.energy import Meter
 from pipeline.machine import cores, gpus
 from pipeline.recipe import load_yaml
 from pipeline.stage import Stage, UserError
@@ -27,7 +29,8 @@ CONFIGS = Path(__file__).resolve().parent.parent / "accelerate_configs"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a worker ended. peak_memory_bytes: the largest resident set of any one process. load: CPU-s per second."""
+    """How a worker ended. peak_memory_bytes: the largest resident set of any one process. load: CPU-s per second.
+    joules: energy of the whole machine by source, {} where it measures none."""
 
     status: int
     metrics: dict[str, float]
@@ -35,6 +38,7 @@ class Outcome:
     cpu_seconds: float
     peak_memory_bytes: int
     processes: int
+    joules: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def load(self) -> float:
@@ -103,8 +107,10 @@ def launch(stage: Stage, folder: Path, accel_name: str | None, lock: int) -> Out
 
     main_thread = threading.current_thread() is threading.main_thread()
     old = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGINT)} if main_thread else {}
+    meter = Meter()
     try:
-        status = worker.wait()
+        with meter:
+            status = worker.wait()
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
@@ -123,4 +129,5 @@ def launch(stage: Stage, folder: Path, accel_name: str | None, lock: int) -> Out
         cpu_seconds=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         peak_memory_bytes=after.ru_maxrss * scale,
         processes=processes,
+        joules=meter.joules,
     )

@@ -34,6 +34,15 @@ def gpus() -> list[str]:
     return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
 
 
+def gpu_watts() -> float | None:
+    """The power that all NVIDIA accelerators draw now; None where there is none, or one that does not tell."""
+    lines = _output("nvidia-smi", "--query-gpu=power.draw", "--format=csv,noheader,nounits").splitlines()
+    try:
+        return sum(map(float, lines)) if lines else None
+    except ValueError:  # "[N/A]"
+        return None
+
+
 def describe() -> dict[str, Any]:
     """The hardware, in words and numbers."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

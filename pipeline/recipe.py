@@ -14,7 +14,7 @@ import typing
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -32,11 +32,16 @@ class RunRecipe(Section):
 
     seed: of every stage. base: the recipe whose run gives the stages that have no file. licence: under which
     `make push` publishes models, in the Hub's words (apache-2.0); null: the card says that none is stated.
+    tracking: what the trainings' logs are handed on to as they grow; null: nothing. trackio and tensorboard stay on
+    the machine, wandb sends.
+    usd_per_hour: what the machine costs, from which report and card say what each stage did; null: it is unknown.
     """
 
     seed: int = 0
     base: str | None = None
     licence: str | None = None
+    tracking: Literal["trackio", "tensorboard", "wandb"] | None = "trackio"
+    usd_per_hour: float | None = Field(default=None, gt=0.0, le=100_000.0)
 
     @field_validator("licence")
     @classmethod
@@ -63,6 +68,8 @@ class Recipe:
     seed: int
     base: "Recipe | None"
     licence: str | None = None
+    tracking: str | None = None
+    usd_per_hour: float | None = None
     own: Mapping[str, StageRecipe] = field(default_factory=dict)
 
     def owner(self, stage: str) -> "Recipe | None":
@@ -190,8 +197,16 @@ def load(recipe: str, chain: tuple[Stage, ...], above: tuple[Path, ...] = ()) ->
     if not own:
         raise UserError(f"{folder}: holds no stage's file, such as collect.yaml. Copy one from recipes/storyworld.")
     base = load(run.base, chain, (*above, folder)) if run.base else None
-    licence = run.licence or (base.licence if base else None)
-    return Recipe(name=folder.name, folder=folder, seed=run.seed, base=base, licence=licence, own=own)
+    return Recipe(
+        name=folder.name,
+        folder=folder,
+        seed=run.seed,
+        base=base,
+        licence=run.licence or (base.licence if base else None),
+        tracking=run.tracking if base is None or "tracking" in run.model_fields_set else base.tracking,
+        usd_per_hour=run.usd_per_hour or (base.usd_per_hour if base else None),
+        own=own,
+    )
 
 
 def load_stage(stage: Stage, path: Path) -> StageRecipe:

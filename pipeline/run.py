@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import artifact
-from pipeline.chain import BY_NAME, CHAIN
+from pipeline.chain import BY_NAME, CHAIN, TRAINED
 from pipeline.launch import Outcome, launch
 from pipeline.machine import describe, provenance
-from pipeline.recipe import Recipe, load, override, sourced
+from pipeline.recipe import HubSource, Recipe, load, override, sourced
 from pipeline.stage import Stage, StageRecipe, UserError, resolve
+from pipeline.track import check, following
 
 MINIMUM_FREE = 100 * 2**20  # bytes
 EXPENSIVE = 3600  # seconds; an artifact that cost more is replaced only with REBUILD=1
@@ -136,17 +137,6 @@ def disk_note(todo: Plan) -> str:
     return f". Only {free / 2**20:.0f} MB are free on its disk: free some first" if free < MINIMUM_FREE else ""
 
 
-def difference(old: Any, new: Any, key: str = "") -> list[str]:
-    """The leaves in which two identities differ, one line each."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for part in sorted(old.keys() | new.keys())
-            for line in difference(old.get(part), new.get(part), f"{key}.{part}" if key else part)
-        ]
-    return [] if old == new else [f"  {key}: {str(old)[:60]} -> {str(new)[:60]}"]
-
-
 def make_room(todo: Plan) -> str:
     """Settles what lies in the stage's folder. Returns "skip", "resume" or "build"."""
     folder, wanted = todo.folder, todo.fingerprint
@@ -157,7 +147,8 @@ def make_room(todo: Plan) -> str:
         return "skip"
     if sealed is not None:
         if sealed["seconds"] > EXPENSIVE and os.environ.get("REBUILD") != "1":
-            lines = "\n".join(difference(sealed["identity"], todo.identity))
+            changes = artifact.differing(sealed["identity"], todo.identity)
+            lines = "\n".join(f"  {key}: {str(old)[:60]} -> {str(new)[:60]}" for key, old, new in changes)
             raise UserError(
                 f"{folder}: took {sealed['seconds'] / 3600:.1f} hours to make, and would be made anew because of\n"
                 f"{lines}\nSay REBUILD=1 to set it aside and go on, or undo the change."
@@ -178,8 +169,8 @@ def say(todo: Plan, message: str) -> None:
     sys.stderr.flush()
 
 
-def build(todo: Plan, accel: str | None) -> int:
-    """Makes the artifact unless it is there. Returns the exit status."""
+def build(todo: Plan, accel: str | None, runs: Path) -> int:
+    """Makes the artifact unless it is there; `runs` is where tracking writes. Returns the exit status."""
     with artifact.lock(todo.folder) as descriptor:
         decision = make_room(todo)
         if decision == "skip":
@@ -189,6 +180,9 @@ def build(todo: Plan, accel: str | None) -> int:
             return 0
         check_inputs(todo)
         check_disk(todo)
+        trains = todo.stage.name in TRAINED and not isinstance(todo.recipe, HubSource)
+        tracking = todo.run.tracking if trains else None
+        check(tracking)
         job = {
             "stage": todo.stage.name,
             "run_name": todo.run.name,
@@ -200,7 +194,8 @@ def build(todo: Plan, accel: str | None) -> int:
         artifact.claim(todo.folder, job)
         say(todo, "resumes" if decision == "resume" else "starts")
         started = time.time()
-        outcome = launch(todo.stage, todo.folder, accel, descriptor)
+        with following(todo.folder, tracking, runs):
+            outcome = launch(todo.stage, todo.folder, accel, descriptor)
         if outcome.status != 0:
             say(todo, f"stopped with status {outcome.status}; the same command goes on from there{disk_note(todo)}")
             return outcome.status
@@ -230,6 +225,9 @@ def seal(todo: Plan, outcome: Outcome, started: float) -> None:
             "peak_memory_bytes": outcome.peak_memory_bytes,
             "load": outcome.load,
             "processes": outcome.processes,
+            "energy_joules": round(sum(outcome.joules.values()), 1) if outcome.joules else None,
+            "energy_source": " + ".join(outcome.joules) or None,
+            "usd_per_hour": todo.run.usd_per_hour,
             "hardware": describe(),
             **provenance(),
         },
@@ -299,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         changed = override(owner.own[args.stage], args.set, args.stage) if args.set else None
         todo = plan(args.stage, run, args.runs, changed)
         todo = replace(todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder)
-        status = build(todo, args.accel)
+        status = build(todo, args.accel, args.runs)
         if status == 0 and not args.out:
             link(run, args.stage, args.runs)
         return status

@@ -32,7 +32,7 @@ SHARED = {
     "dpo": [*CHATS, *ADAPTERS, "generate.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "ppo": [*CHATS, *ADAPTERS, "classifier.py", "generate.py", "training_state.py"],
     "evaluate": ["chat.py", "generate.py", "store.py", "packing.py", "intervals.py", "world"],
-    "report": [],
+    "report": ["render.py", "shown.py"],
 }
 
 

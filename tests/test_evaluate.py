@@ -55,6 +55,15 @@ def test_every_model_is_measured_and_paired_with_sft(tmp_path):
     assert [list(sample["answers"]) for sample in results["samples"]] == [["pretrain", "sft", "dpo"]] * 2
     assert list(results["unprompted"]) == ["pretrain"]
     assert results["certificates"][0]["status"] == "certified"
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert {name: len(set(kept)) for name, kept in scores["items"].items()} == {
+        "prompts": SMALL["num_prompts"], "documents": len(HELDOUT),
+    }  # fmt: skip
+    for stage, found in scores["models"].items():
+        for metric, kept in found.items():
+            assert len(kept["values"]) == len(scores["items"][kept["over"]])
+            mean = sum(kept["values"]) / len(kept["values"])
+            assert mean == pytest.approx(metrics[f"{stage}_{metric}"], abs=1e-5), metric
     written = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     assert "| metric | pretrain | sft | dpo | unigram |" in written
     assert "uncertified" not in written
@@ -65,7 +74,7 @@ def test_two_runs_write_equal_bytes(tmp_path):
     first, _ = evaluate(tmp_path / "a", inputs)
     second, _ = evaluate(tmp_path / "b", inputs)
     assert first == second
-    for name in ("results.json", "table.md"):
+    for name in ("results.json", "scores.json", "table.md"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

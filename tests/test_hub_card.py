@@ -74,12 +74,11 @@ def test_a_model_card_says_what_the_manifests_say(hub):
     assert {result.dataset_split for result in data.eval_results} == {"evaluate", "heldout"}
     for stage in ("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "dpo"):
         assert f"| {stage} | `{artifact.manifest(hub.run / stage)['fingerprint']}` | 0 | {'a' * 40} |" in text
-        assert f"| {stage} | 2 | 3 | Linux" in text
+        assert f"| {stage} | 2 | 3 | unknown | unknown | Linux" in text
     assert "| feed | CC0-1.0 | 1 |" in text and "| books | My own terms | 1 |" in text
     assert "| toy | 2 | 8 | 0 |" in text
     assert "| gold judge's mean score | 0.750 [0.700, 0.800] | 40 |" in text
     assert "[report/index.html](report/index.html)" in text
-    assert "Energy and money were not measured" in text
     numbers = re.findall(r"of ([\d,]+) parameters", text)
     assert int(numbers[0].replace(",", "")) > 10_000
     assert str(hub.folder) not in text and str(Path.home()) not in text
@@ -91,7 +90,7 @@ def test_what_is_not_known_is_said_to_be_unknown(hub):
     text = card(hub, "sft", licence=None)
     assert "This run did not evaluate the model" in text
     assert "its sources and licences are not known here" in text
-    assert "| corpus | not known | not known | made elsewhere |" in text
+    assert "| corpus | not known | not known | unknown | unknown | made elsewhere |" in text
     assert "the recipe states none (`licence:` in recipe.yaml)" in text
     assert "license" not in ModelCard(text).data.to_dict()
     assert "report/index.html" not in text

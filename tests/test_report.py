@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from pipeline.artifact import seal
-from pipeline.report import figure
-from pipeline.report.read import dropped, figures, stages, with_interval
+from pipeline.report import figure, lineage
+from pipeline.report.read import dropped, stages, with_interval
 from pipeline.report.recipe import STAGE, Recipe
-from pipeline.report.run import counts, duration, number, precise, run, size
+from pipeline.report.run import run
+from pipeline.shown import counts, duration, energy, figures, money, number, precise, short, size
 from pipeline.stage import Job, UserError
 
 HOSTILE = '<script>alert(1)</script> & "quoted" <|im_end|>'
@@ -52,6 +53,7 @@ def results() -> dict[str, Any]:
         "rows": rows,
         "differences": [
             {"stage": "dpo", "versus": "sft", "metric": "gold", "value": 0.04, "low": 0.02, "high": 0.06, "n": 500},
+            {"stage": "dpo", "versus": "sft", "metric": "rouge_l", "value": 0.0, "low": -0.01, "high": 0.01, "n": 500},
             {
                 "stage": "pretrain",
                 "versus": "sft",
@@ -67,6 +69,7 @@ def results() -> dict[str, Any]:
             {"prompt": "Write a story with a happy ending.", "answers": {**dict.fromkeys(figures, story), "dpo": ""}},
         ],
         "unprompted": {"pretrain": [story]},
+        "settings": {"prompts": 12, "heldout_documents": 0},
         "certificates": [
             {"benchmark": "stories", "status": "uncertified", "reason": "toy artifacts", "certificate": None}
         ],
@@ -107,12 +110,27 @@ def write_payload(stage: str, folder: Path) -> dict[str, float]:
             | interval("clean_lost", 0.01)
         )
     if stage == "tokenizer":
+        fit = {
+            "documents": 9,
+            "bytes": 900,
+            "bytes_per_token": 4.1,
+            "tokens_per_word": 1.2,
+            "single_character_share": 0.1,
+        }
+        (folder / "fertility.json").write_text(json.dumps({"all": fit, "by_source": {"web": fit}}))
         return {"vocabulary_size": 2048, "bytes_per_token": 4.1}
     if stage == "reward":
         jsonl(folder / "log.jsonl", log(300, 0.69, eval_accuracy=0.8))
+        margins = {"order": "gold", "num_pairs": 10, "edges": [-1.0, 0.0, 1.0, 2.0], "counts": [2, 5, 3]}
+        (folder / "margins.json").write_text(json.dumps(margins))
         return interval("accuracy_gold", 0.9) | interval("accuracy_longer", 0.55) | interval("accuracy_shorter", 0.45)
     if stage in ("pretrain", "sft", "dpo"):
         jsonl(folder / "log.jsonl", log(3000, 6.5, tokens_per_second=9000.0, grad_norm=0.7))
+        if stage == "sft":
+            tokens = [
+                {"text": text, "trained": n > 1} for n, text in enumerate(("<|im_start|>", "Hi", HOSTILE, " end"))
+            ]
+            (folder / "trained_tokens.json").write_text(json.dumps({"stage": stage, "tokens": tokens}))
         return {"heldout_bits_per_byte": 0.9}
     if stage == "ppo":
         jsonl(folder / "log.jsonl", [{"step": n, "reward": 0.1 * n, "kl": 0.2 * n, "ended": 1.0} for n in range(1, 9)])
@@ -138,8 +156,8 @@ def toy_run(runs: Path, leave_out: tuple[str, ...] = ()) -> dict[str, Path]:
                 "stage": stage,
                 "run": "toy",
                 "fingerprint": hashlib.sha256(stage.encode()).hexdigest(),
-                "recipe": {"note": HOSTILE},
-                "inputs": {},
+                "recipe": {"note": HOSTILE, "files": {"folder": "/home/somebody/letters"}},
+                "inputs": {name: {"folder": f"../{name}", "fingerprint": "f"} for name in list(inputs)[-1:]},
                 "metrics": metrics,
                 "seeds": {"run": 0},
                 "seconds": 3.5 * (position + 1) ** 2,
@@ -171,7 +189,7 @@ def report(tmp_path: Path, inputs: dict[str, Path]) -> tuple[str, dict[str, floa
 class Page(HTMLParser):
     """Collects ids, links and whatever would be loaded from elsewhere; checks that tags are closed."""
 
-    VOID = frozenset({"meta", "link", "line", "circle", "polyline", "br"})
+    VOID = frozenset({"meta", "link", "circle", "path", "br"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -200,10 +218,17 @@ class Page(HTMLParser):
         assert self.open.pop() == tag, f"</{tag}> closes something else"
 
 
+def drawings(text: str) -> dict[str, list[dict[str, Any]]]:
+    """The charts' data in the page."""
+    (found,) = re.findall(r'<script type="application/json" id="charts">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found)
+
+
 def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
     text, metrics = report(tmp_path, toy_run(tmp_path))
     page = Page(text)
     wanted = {
+        "look",
         "chain",
         "corpus",
         "dirt",
@@ -220,10 +245,11 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
     assert wanted <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
     assert page.open == []
-    assert set(page.links) == {f"#{id}" for id in page.ids}
+    assert set(page.links) <= {f"#{id}" for id in page.ids}
     assert page.loaded == ["data:,"]
     assert "url(" not in text and "@import" not in text
-    assert metrics == {"stages": 10, "stages_left_out": 0, "page_bytes": len(text.encode())}
+    assert metrics["stages"] == 10 and metrics["stages_left_out"] == 0
+    assert metrics["page_bytes"] == len(text.encode()) < 400_000
     for shown in (
         "near copy 4,000",
         "edited nothing: gopher quality.",
@@ -231,15 +257,28 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
         "the longer one",
         "0.830",
         "torch 2.13.0",
-        "stories: uncertified",
+        "The figures on stories are uncertified",
+        "20 % lie\n  below zero",
+        "Energy is unknown",
+        "Leon Sorokin",
+        "<mark>2 coloured tokens</mark> of 4",
+        "<span>&lt;|im_start|&gt;</span><span>Hi</span><mark><span>&lt;script&gt;",
+        "[-0.010, 0.010] n 500, noise",
     ):
         assert shown in text, shown
-    assert text.count("<polyline") >= 8
+    assert "/home/somebody" not in text
+    drawn = drawings(text)
+    assert {stage: len(charts) for stage, charts in drawn.items()} == {
+        "pretrain": 4, "sft": 4, "reward": 3, "dpo": 4, "ppo": 4,
+    }  # fmt: skip
+    assert drawn["ppo"][0]["title"] == "Reward against KL"
 
 
 def test_text_of_the_run_is_never_markup(tmp_path):
     text, _ = report(tmp_path, toy_run(tmp_path))
-    assert "script" not in Page(text).tags
+    # The page's own three: the curves' data, uPlot, and what draws them.
+    assert Page(text).tags.count("script") == 3
+    assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in text
 
 
@@ -250,7 +289,7 @@ def test_a_missing_stage_is_a_said_gap(tmp_path, missing):
     assert "not part of this run" in text
     assert metrics["stages_left_out"] == 1
     page = Page(text)
-    assert set(page.links) == {f"#{id}" for id in page.ids}
+    assert set(page.links) <= {f"#{id}" for id in page.ids}
 
 
 def test_a_run_of_one_stage_makes_a_page(tmp_path):
@@ -258,6 +297,18 @@ def test_a_run_of_one_stage_makes_a_page(tmp_path):
     text, metrics = report(tmp_path, toy_run(tmp_path, leave_out=others))
     assert metrics["stages"] == 1
     assert text.count("its recipe leaves the stage out") == 7
+
+
+def test_a_sample_of_what_is_trained_is_said_to_be_missing_and_cut_where_it_is_long(tmp_path):
+    inputs = toy_run(tmp_path)
+    kept = inputs["sft"] / "trained_tokens.json"
+    tokens = [{"text": f"w{n} ", "trained": n % 2} for n in range(600)]
+    kept.write_text(json.dumps({"stage": "sft", "tokens": tokens}))
+    text, _ = report(tmp_path, inputs)
+    assert "<mark>300 coloured tokens</mark> of 600" in text and "w499 " in text and "w500 " not in text
+    kept.unlink()
+    (tmp_path / "out").rename(tmp_path / "first")
+    assert "this artifact holds no sample of it" in report(tmp_path, inputs)[0]
 
 
 def test_a_run_without_any_stage_is_refused(tmp_path):
@@ -289,53 +340,75 @@ def test_figures_fold_intervals_into_their_row():
     assert [row["name"] for row in with_interval(metrics, "planted_recall_")] == ["spam"]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0, 10, [0, 2, 4, 6, 8, 10]), (0.11, 0.52, [0.2, 0.3, 0.4, 0.5]), (3, 3, [3]), (0, 3000, [0, 1000, 2000, 3000])],
-)
-def test_ticks_are_round_and_within(low, high, expected):
-    assert figure.ticks(low, high) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(0, "0"), (0.0003, "3e-4"), (0.25, "0.25"), (1500, "1500"), (12000, "12k"), (2.5e6, "2.5M")],
-)
-def test_axis_labels(value, expected):
-    assert figure.label(value) == expected
-
-
-def test_a_curve_leaves_out_what_is_not_finite_and_stays_in_its_frame():
-    points = [(float(step), math.nan if step == 5 else 100.0 / (step + 1)) for step in range(5000)]
-    drawing = figure.curve({"loss": points, "nothing": []}, "step", "loss")
-    (line,) = drawing["lines"]
-    placed = [tuple(map(float, point.split(","))) for point in line["points"].split()]
-    assert 100 < len(placed) <= figure.MAX_POINTS
-    assert all(figure.LEFT <= x <= figure.WIDTH - figure.RIGHT for x, _ in placed)
-    assert all(figure.TOP <= y <= figure.HEIGHT - figure.BOTTOM for _, y in placed)
-    assert line["first"] == 100.0 and line["last"] == 100.0 / 5000
-    assert figure.curve({"loss": [(1.0, math.nan)]}, "step", "loss") is None
-
-
-def test_a_curve_of_one_point_or_equal_values_is_drawn():
-    assert figure.curve({"loss": [(1.0, 2.0)]}, "step", "loss")["lines"][0]["alone"]
-    flat = figure.curve({"loss": [(1.0, 0.0), (2.0, 0.0)]}, "step", "loss")
-    assert re.fullmatch(r"[\d.]+,[\d.]+ [\d.]+,[\d.]+", flat["lines"][0]["points"])
-
-
-def test_whiskers_of_shares_use_the_whole_scale_and_differences_mark_zero():
+def test_whiskers_of_shares_use_the_whole_scale_and_others_a_common_one():
     rows = [{"name": "sft", "value": 0.8, "low": 0.7, "high": 0.9, "n": 10}]
     (share,) = figure.whiskers(rows, share=True)
     assert (share["at"], share["from"], share["to"], share["zero"]) == (80.0, 70.0, 90.0, None)
-    (apart,) = figure.whiskers(rows, share=False, zero=True)
-    assert apart["clear"] and 0 < apart["zero"] < apart["from"]
-    (unclear,) = figure.whiskers([{**rows[0], "low": -0.1}], share=False, zero=True)
-    assert not unclear["clear"]
+    low, high = figure.whiskers([*rows, {**rows[0], "value": 8, "low": 7, "high": 9}], share=False)
+    assert 0 < low["from"] < low["at"] < low["to"] < high["from"] < high["to"] < 100
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "clear"),
+    [(0.2, 0.1, 0.3, True), (-2, -3, -1, True), (0.1, -0.1, 0.3, False), (0, 0, 0, False)],
+)
+def test_a_difference_stands_on_its_side_of_zero_and_is_clear_without_it(value, low, high, clear):
+    (row,) = figure.differences([{"name": "gold", "value": value, "low": low, "high": high, "n": 10}])
+    assert (row["apart"], row["colour"], row["zero"]) == (clear, int(not clear), 50.0)
+    assert (row["at"] > 50) == (value > 0) and (row["from"] < 50) == (low < 0) and row["to"] <= 100
+
+
+def test_a_histogram_says_how_much_lies_below_zero():
+    drawn = figure.histogram([-2.0, -1.0, 0.0, 1.0, 2.0], [1, 2, 4, 3])
+    assert drawn["wrong"] == 0.3 and drawn["zero"] == 50.0
+    assert [bar["percent"] for bar in drawn["bars"]] == [25.0, 50.0, 100.0, 75.0]
+    assert [bar["wrong"] for bar in drawn["bars"]] == [True, True, False, False]
+
+
+def test_the_chain_draws_an_arc_for_every_input_that_is_in_the_run(tmp_path):
+    found = stages(toy_run(tmp_path, leave_out=("ppo",)), STAGE.reads)
+    found["sft"].manifest["inputs"] = {"collect": {}, "pretrain": {}, "other/sft": {}}
+    drawn = lineage.picture(found)
+    into_sft = [(arc["source"], arc["distance"]) for arc in drawn["arcs"] if arc["target"] == "sft"]
+    assert into_sft == [("collect", 4), ("pretrain", 1)]
+    (left_out,) = [row for row in drawn["rows"] if row["missing"]]
+    assert left_out["name"] == "ppo"
+    assert drawn["height"] == 10 * lineage.ROW
+    assert drawn["rows"][-1]["product"] == "3 models, 12 prompts"
+
+
+@pytest.mark.parametrize(
+    ("stage", "metrics", "expected"),
+    [
+        ("corpus", {"documents_kept": 21727, "documents_read": 23560}, "21.7 k of 23.6 k documents kept"),
+        ("corpus", {"documents_kept": 20}, "20 documents kept"),
+        ("pretrain", {"parameters": 1443456, "tokens": 2449440}, "1.44 M parameters, 2.45 M tokens seen"),
+        ("evaluate", {"sft_gold": 1.0}, ""),
+    ],
+)
+def test_what_a_stage_made_is_said_in_a_few_words(stage, metrics, expected):
+    assert lineage.product(stage, metrics) == expected
+
+
+def test_energy_and_money_are_unknown_unless_every_stage_knows_them(tmp_path):
+    found = stages(toy_run(tmp_path, leave_out=("ppo", "dpo")), STAGE.reads)
+    measured = {"energy_joules": 7200.0, "energy_source": "RAPL", "usd_per_hour": 2.0, "seconds": 1800.0}
+    for one in filter(None, found.values()):
+        one.manifest.update(measured)
+    costs = lineage.costs(found)
+    assert costs["whole"]["energy_joules"] == 8 * 7200.0 and costs["whole"]["usd"] == 8.0
+    assert costs["meters"] == ["RAPL"] and costs["prices"] == ["2"]
+    found["sft"].manifest.update(energy_joules=None, usd_per_hour=None)
+    assert lineage.costs(found)["whole"]["energy_joules"] is None
+    assert lineage.costs(found)["whole"]["usd"] is None
 
 
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
+        (energy(None), "unknown"), (energy(7200.0), "2 Wh"), (energy(7.2e6), "2 kWh"),
+        (money(None), "unknown"), (money(0.031), "$0.031"), (money(12.345), "$12.35"),
+        (short(834), "834"), (short(21727), "21.7 k"), (short(1.443e6), "1.44 M"), (short(8e9), "8 B"),
         (number(30000), "30,000"), (number(0.8312), "0.831"), (number(0.00031), "0.00031"),
         (number(12345.6), "12,346"), (counts({"near_copy": 2}), "near copy 2"),
         (precise(1), "1.000"), (duration(8.23), "8.2 s"), (duration(250), "4 min 10 s"),
@@ -345,3 +418,33 @@ def test_whiskers_of_shares_use_the_whole_scale_and_differences_mark_zero():
 )  # fmt: skip
 def test_numbers_are_short(made, expected):
     assert made == expected
+
+
+def palettes() -> list[dict[str, str]]:
+    """The light and the dark colours of style.css."""
+    style = (Path(figure.__file__).parent / "style.css").read_text(encoding="utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
+    return [dict(re.findall(r"--(\w+(?:-\w+)?): (#[0-9a-f]{6})", text)) for text in (light, dark)]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2's contrast ratio of two colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colours", palettes(), ids=["light", "dark"])
+def test_text_and_curves_stand_out_from_what_is_behind_them(colours):
+    for text, behind in (
+        ("ink", "paper"), ("ink", "card"), ("ink", "warm"), ("ink", "mark"), ("soft", "paper"), ("soft", "card"),
+        ("soft", "warm"), ("c0", "card"), ("c0", "paper"), ("c0", "warm"), ("c1", "warm"),
+    ):  # fmt: skip
+        assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)  # WCAG 1.4.3, text
+    for line in ("c1", "c2", "c3", "c4"):
+        assert contrast(colours[line], colours["card"]) >= 3.0, line  # WCAG 1.4.11, graphics

@@ -2,6 +2,8 @@
 
 import json
 import os
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -213,3 +215,35 @@ def test_garbage_is_listed_and_removed_only_when_told(chain):
     assert str(aside) in runs.collect_garbage(chain.runs, yes=False) and aside.exists()
     assert "removed" in runs.collect_garbage(chain.runs, yes=True) and not aside.exists()
     assert runs.collect_garbage(chain.runs, yes=True) == "Nothing was set aside.\n"
+
+
+def test_a_manifest_says_energy_and_price_where_they_are_known(chain, monkeypatch):
+    assert chain("collect") == 0
+    sealed = artifact.manifest(chain.runs / "mine" / "collect")
+    assert [sealed[key] for key in ("energy_joules", "energy_source", "usd_per_hour")] == [None, None, None]
+    chain.recipe("priced", collect="value: 2", recipe="usd_per_hour: 2.5")
+
+    def measured(*job):
+        return replace(chain.launch(*job), joules={"RAPL": 7200.04, "nvidia-smi": 0.1})
+
+    monkeypatch.setattr(run, "launch", measured)
+    assert chain("collect", recipe="priced") == 0
+    sealed = artifact.manifest(chain.runs / "priced" / "collect")
+    assert (sealed["energy_joules"], sealed["energy_source"]) == (7200.1, "RAPL + nvidia-smi")
+    assert sealed["usd_per_hour"] == 2.5
+
+
+def test_a_price_of_nothing_is_refused(chain, capsys):
+    chain.recipe("priced", collect="value: 2", recipe="usd_per_hour: 0")
+    assert chain("collect", recipe="priced") == 2
+    assert "usd_per_hour = 0: Input should be greater than 0" in capsys.readouterr().err
+
+
+def test_only_a_stage_that_trains_is_tracked_and_as_its_recipe_says(chain, monkeypatch):
+    followed = []
+    monkeypatch.setattr(run, "following", lambda folder, tool, runs: followed.append(tool) or nullcontext())
+    monkeypatch.setattr(run, "TRAINED", ("corpus",))
+    assert [chain("collect"), chain("corpus")] == [0, 0]
+    chain.recipe("off", collect="value: 3", corpus="value: 3", recipe="tracking: null")
+    assert [chain("collect", recipe="off"), chain("corpus", recipe="off")] == [0, 0]
+    assert followed == [None, "trackio", None, None]

@@ -46,7 +46,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="evaluate",
-    version=4,
+    version=5,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
     reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "dpo", "ppo"),

@@ -3,10 +3,16 @@
 results.json: "rows" [{stage, metric, value, low, high, n}], "differences" [{stage, versus, metric, value, low, high,
 n}] (95 % intervals), "samples" [{prompt, answers: {stage: text}}], "unprompted" {stage: texts sampled from nothing},
 "certificates" [{benchmark, status, reason, certificate}], "settings" {key: value}.
+
+And `scores.json`, from which `make compare` pairs two runs: "items" {"prompts", "documents": a digest of each, in
+order}, "models" {model: {metric: {"over": "prompts" or "documents", "values": one an item}}}.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pipeline.evaluate.score import Measure
 
 # The order of the table's rows, and what each metric is, in words.
 METRICS = {
@@ -28,6 +34,28 @@ def metrics(rows: Sequence[dict[str, Any]], differences: Sequence[dict[str, Any]
         flat[name] = row["value"]
         flat |= {f"{name}_{part}": row[part] for part in ("low", "high", "n")}
     return flat
+
+
+def scores(
+    prompts: Sequence[str], documents: Sequence[str], measured: Mapping[str, Mapping[str, Measure]]
+) -> dict[str, Any]:
+    """The value that every prompt or document got, for scores.json; six decimals, which no interval can tell apart."""
+    return {
+        "items": {
+            name: [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
+            for name, texts in (("prompts", prompts), ("documents", documents))
+        },
+        "models": {
+            name: {
+                metric: {
+                    "over": "documents" if metric == "bits_per_byte" else "prompts",
+                    "values": [round(value, 6) for value in measure.values],
+                }
+                for metric, measure in found.items()
+            }
+            for name, found in measured.items()
+        },
+    }
 
 
 def shown(figure: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Evaluate: measures every model of a run by the same code, on the same prompts and held-out documents.
 
 Reads collect/ (prompts and benchmark items), corpus/ (held-out text, certificates), tokenizer/ (token store) and the
-models; writes results.json and table.md. Everything cheap is checked before the first model is loaded.
+models; writes results.json, scores.json and table.md. Everything cheap is checked before the first model is loaded.
 `make evaluate RECIPE=storyworld`
 """
 
@@ -20,7 +20,7 @@ from pipeline.evaluate.bits import document_bits, heldout_texts, linearised
 from pipeline.evaluate.certificate import check
 from pipeline.evaluate.models import Candidate, candidates, choose, document_end
 from pipeline.evaluate.recipe import Recipe
-from pipeline.evaluate.results import metrics, table
+from pipeline.evaluate.results import metrics, scores, table
 from pipeline.evaluate.score import Measure, difference, rouge_l, well_formed, wishes
 from pipeline.generate import generate
 from pipeline.stage import Job, UserError
@@ -32,7 +32,7 @@ NUM_UNPROMPTED_SHOWN = 3
 
 
 def run(job: Job) -> dict[str, float]:
-    """Measures, writes results.json and table.md, and returns the flat metrics."""
+    """Measures, writes results.json, scores.json and table.md, and returns the flat metrics."""
     recipe: Recipe = job.recipe
     models = candidates(job.inputs)
     corpus = job.inputs.get("corpus")
@@ -82,6 +82,8 @@ def run(job: Job) -> dict[str, float]:
         },
     }
     write_json(job.out / "results.json", results)
+    kept = scores([item["prompt"][-1]["content"] for item in items], texts, measured)
+    write_atomically(job.out / "scores.json", json.dumps(kept) + "\n")
     write_atomically(job.out / "table.md", table(results))
     return metrics(rows, results["differences"])
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import yaml
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.chain import MODEL_STAGES
 from pipeline.evaluate.results import METRICS, shown
 from pipeline.hub import facts
 from pipeline.hub.facts import Origin
 from pipeline.licences import LICENCES
+from pipeline.render import environment
+from pipeline.shown import energy, money
 
 WHAT = {
     "pretrain": "a base model, which goes on with a text",
@@ -180,20 +181,16 @@ def size_category(number: int) -> str:
 
 def fill(template: str, front: str, values: Mapping[str, Any]) -> str:
     """The card. What a template names and does not get is an error."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    templates = environment(Path(__file__).parent, html=False)
+    templates.filters |= {
         "cell": lambda value: str(value).replace("|", "\\|").replace("\n", " "),
         "count": lambda value: f"{int(value):,}",
+        "energy": energy,
         "figure": shown,
+        "money": money,
         "percent": lambda value: f"{100 * value:.1f} %",
         "quoted": lambda text: repr(text).replace("`", "\\x60"),  # no backtick can end the code block
         "words": lambda name: METRICS.get(name, name.replace("_", " ")),
         "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).strip(),
     }
-    return f"---\n{front}\n---\n\n" + environment.get_template(template).render(values)
+    return f"---\n{front}\n---\n\n" + templates.get_template(template).render(values)

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from pipeline import artifact
 from pipeline.chain import CHAIN
 from pipeline.hub.layout import Repo
+from pipeline.render import without_paths
+from pipeline.shown import spent
 from pipeline.stage import UserError
 
 MACHINE = ("seconds", "cpu_seconds", "hardware")
@@ -126,25 +128,29 @@ def languages(origins: Mapping[str, Origin]) -> list[str]:
 
 
 def costs(origins: Mapping[str, Origin]) -> list[dict[str, Any]]:
-    """Rows {stage, seconds, cpu_seconds, machine}; None for a stage that is not on this machine."""
+    """Rows {stage, seconds, cpu_seconds, machine, energy_joules, usd}; None for what no manifest here says."""
     rows = []
     for name, origin in origins.items():
         known = origin.manifest or {}
-        row = {"stage": name, "seconds": None, "cpu_seconds": None, "machine": ""}
+        row: dict[str, Any] = {
+            "stage": name,
+            "seconds": None,
+            "cpu_seconds": None,
+            "machine": "",
+            "energy_joules": None,
+            "usd": None,
+        }
         if all(key in known for key in MACHINE):
             row |= {"seconds": known["seconds"], "cpu_seconds": known["cpu_seconds"]}
-            row["machine"] = machine(known["hardware"])
+            row |= {"machine": machine(known["hardware"]), "energy_joules": known.get("energy_joules")}
+            row["usd"] = spent(known)
         rows.append(row)
     return rows
 
 
 def recipes(origins: Mapping[str, Origin]) -> dict[str, dict[str, Any]]:
     """The resolved recipe of each stage that is here; of a folder on the user's machine only its name."""
-    found = {name: dict(one.manifest["recipe"]) for name, one in origins.items() if one.manifest}
-    files = found.get("collect", {}).get("files")
-    if files:
-        found["collect"]["files"] = {**files, "folder": Path(files["folder"]).name}
-    return found
+    return {name: without_paths(one.manifest["recipe"]) for name, one in origins.items() if one.manifest}
 
 
 def parameters(model: Path) -> int:

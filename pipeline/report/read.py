@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import manifest
-
-PARTS = ("_low", "_high", "_n")
+from pipeline.shown import figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +48,6 @@ def stages(inputs: Mapping[str, Path], names: tuple[str, ...]) -> dict[str, Seal
     return found
 
 
-def figures(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The metrics as rows {name, value, low, high, n}; what has no interval has None there."""
-    rows = []
-    for name, value in metrics.items():
-        part = next((part for part in PARTS if name.endswith(part)), None)
-        if part and name.removesuffix(part) in metrics:
-            continue
-        rows.append({"name": name, "value": value} | {p[1:]: metrics.get(name + p) for p in PARTS})
-    return rows
-
-
 def with_interval(metrics: Mapping[str, float], prefix: str) -> list[dict[str, Any]]:
     """The rows of `figures` under a prefix, which is cut off, that have an interval."""
     return [
@@ -82,11 +70,3 @@ def dropped(corpus: Sealed, most: int, num_characters: int) -> list[dict[str, An
 def cut(text: str, num_characters: int) -> str:
     """The text's beginning, with a sign where it was cut."""
     return text if len(text) <= num_characters else text[:num_characters].rstrip() + " [...]"
-
-
-def series(log: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, list[tuple[float, float]]]:
-    """For each key the points (step, value) of a training log."""
-    return {
-        key: [(row["step"], row[key]) for row in log if "step" in row and isinstance(row.get(key), int | float)]
-        for key in keys
-    }

@@ -19,23 +19,49 @@ pytestmark = pytest.mark.real
 PROBE = """<!doctype html><meta charset="utf-8"><title>probe</title><link rel="icon" href="data:,">
 <iframe src="out/index.html" style="width:%dpx;height:900px;border:0"></iframe><pre id="found"></pre>
 <script>
-addEventListener("load", () => {
-  const inner = document.querySelector("iframe").contentDocument, root = inner.documentElement;
+addEventListener("load", () => requestAnimationFrame(() => {
+  const frame = document.querySelector("iframe"), inner = frame.contentDocument, root = inner.documentElement;
   inner.querySelectorAll("details").forEach(d => { d.open = true; });
   const sections = [...inner.querySelectorAll("section")].map(s => {
     const box = s.getBoundingClientRect();
     return [s.id, box.width, box.height, getComputedStyle(s).visibility];
   });
-  const reachable = [...inner.querySelectorAll("a, summary, .scroll")];
+  const reachable = [...inner.querySelectorAll("a, summary, button, .scroll, .plot, .tokens")];
   const focusable = reachable.filter(e => { e.focus(); return inner.activeElement === e; });
-  const outside = e => !e.closest(".scroll") && e.getBoundingClientRect().right > root.clientWidth + 1;
+  const inside = ".scroll, .hidden, .skip, .tokens";
+  const outside = e => !e.closest(inside) && e.getBoundingClientRect().right > root.clientWidth + 1;
   const wide = [...inner.querySelectorAll("body *")].filter(outside);
-  document.getElementById("found").textContent = JSON.stringify({
-    view: root.clientWidth, content: root.scrollWidth, sections,
-    focusable: focusable.length, reachable: reachable.length,
-    wide: wide.map(e => e.tagName + "." + e.className), drawn: inner.querySelectorAll("svg polyline").length,
-    small: [...inner.querySelectorAll("svg text")].filter(t => t.getBoundingClientRect().height < 9).length });
-});
+  const pictures = () => [...inner.querySelectorAll(".plot canvas")].map(c => c.toDataURL());
+  const press = (place, key) =>
+    place.dispatchEvent(new frame.contentWindow.KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+  const settled = () => new Promise(done => setTimeout(done, 200));
+  const plots = [...inner.querySelectorAll(".plot")], stages = plots.map(p => p.dataset.stage);
+  const differ = (a, b) => stages.filter((_, i) => a[i] !== b[i]);
+  (async () => {
+    const found = {
+      view: root.clientWidth, content: root.scrollWidth, sections,
+      focusable: focusable.length, reachable: reachable.length, wide: wide.map(e => e.tagName + "." + e.className),
+      plots: plots.length, empty: [...inner.querySelectorAll(".plot canvas")].filter(c =>
+        !c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(v => v)).length,
+      narrow: [...inner.querySelectorAll("output")].filter(o => o.getBoundingClientRect().width < 100).length };
+    if (plots.length) {
+      const first = pictures(), loss = plots[0];
+      press(loss, "ArrowRight"); press(loss, "ArrowRight"); await settled();
+      found.read = loss.closest("figure").querySelector("output").textContent;
+      press(loss, "+"); await settled();
+      const zoomed = pictures(); found.zoomed = [...new Set(differ(first, zoomed))];
+      press(loss, "0"); await settled();
+      found.restored = differ(first, pictures()).length === 0;
+      inner.querySelector('.tools [data-do="in"]').click(); await settled();
+      found.button = [...new Set(differ(first, pictures()))];
+    }
+    const row = inner.querySelector(".chain li[data-stage] a");
+    const last = [...inner.querySelectorAll(".chain li[data-stage] a")].at(-1);
+    if (row) last.focus();
+    found.arcs = inner.querySelectorAll(".chain path.source").length;
+    document.getElementById("found").textContent = JSON.stringify(found);
+  })();
+}));
 </script>
 """
 
@@ -76,14 +102,17 @@ def test_every_section_is_visible_and_nothing_is_wider_than_the_page(tmp_path, w
     assert found["content"] <= found["view"]
     assert found["wide"] == []
     names = [name for name, *_ in found["sections"]]
-    trained = ["pretrain", "sft", "reward", "dpo", "ppo"]
+    trained = ["pretrain", "sft", "preferences", "reward", "dpo", "ppo"]
     measured = ["evaluate", "differences", "answers"]
-    assert names == ["chain", "corpus", "dirt", "tokenizer", *trained, *measured, "provenance"]
+    assert names == ["look", "chain", "corpus", "dirt", "tokenizer", *trained, *measured, "provenance"]
     for name, across, down, visibility in found["sections"]:
         assert across > 300 and down > 60 and visibility == "visible", name
-    assert found["drawn"] >= 8
-    assert found["small"] == 0
-    assert found["focusable"] == found["reachable"] > 20
+    assert found["plots"] == 19 and found["empty"] == 0 and found["narrow"] == 0
+    assert found["focusable"] == found["reachable"] > 40
+    # By keyboard: arrows read a curve, + zooms all of its stage's curves and no others, 0 shows the whole again.
+    assert re.fullmatch(r"step 10: training [\d.]+", found["read"])
+    assert found["zoomed"] == ["pretrain"] and found["restored"] and found["button"] == ["pretrain"]
+    assert found["arcs"] == 1
 
 
 def test_gaps_are_visible_on_a_phone(tmp_path):

@@ -1,0 +1,165 @@
+"""What each section of the page shows, from the artifacts: the corpus, a training, the evaluation, the provenance."""
+
+import json
+from itertools import groupby
+from typing import Any
+
+from pipeline.render import without_paths
+from pipeline.report import figure
+from pipeline.report.curves import charts
+from pipeline.report.read import Sealed, cut, dropped, with_interval
+from pipeline.report.recipe import Recipe
+from pipeline.shown import counts, figures, size
+
+TRAINING = {
+    "pretrain": "Pretraining", "sft": "Supervised fine-tuning", "reward": "Reward model", "dpo": "DPO", "ppo": "PPO",
+}  # fmt: skip
+# What the figures are of, in the page's order; any other metric follows under its own name.
+TITLES = {
+    "wishes_met": "All wishes met (share of prompts)",
+    "gold": "Gold judge's score (mean)",
+    "well_formed": "Stories without a defect (share)",
+    "rouge_l": "ROUGE-L against the reference (mean)",
+    "bits_per_byte": "Bits per byte, lower is better (held-out text)",
+    "length_mean": "Words an answer (mean)",
+}
+SHARES = ("wishes_met", "gold", "well_formed", "rouge_l")
+# The accuracies of the reward model and of the two baselines, in words.
+BASELINES = {"gold": "reward model", "longer": "the longer one", "shorter": "the shorter one"}
+MAX_FILES = 40  # of a stage in the page; the manifest has all
+MAX_TOKENS = 500  # of the sample of what is trained
+
+
+def corpus_section(corpus: Sealed, recipe: Recipe) -> dict[str, Any]:
+    """Funnel, planted dirt and examples."""
+    funnel = corpus.json("funnel.json") or []
+    most = max([row["read"] for row in funnel], default=0) or 1
+    shown = [row for row in funnel if row["dropped"] or row["edited"] or row["step"].startswith("read")]
+    recall = with_interval(corpus.metrics, "planted_recall_")
+    lost = [row for row in figures(corpus.metrics) if row["name"] == "clean_lost" and row["low"] is not None]
+    words = [{**row, "name": row["name"].replace("_", " ")} for row in recall]
+    return {
+        "funnel": [
+            {**row, "percent": round(100 * row["kept"] / most, 1), "lost": round(100 * gone / most, 2)}
+            for row in shown
+            for gone in [sum(row["dropped"].values())]
+        ],
+        "idle": list(dict.fromkeys(row["step"].replace("_", " ") for row in funnel if row not in shown)),
+        "recall": figure.whiskers(words, share=True) if words else [],
+        "lost": figure.whiskers([{**row, "name": "clean documents"} for row in lost], share=True) if lost else [],
+        "dropped": dropped(corpus, recipe.num_dropped, recipe.num_characters),
+        "figures": figures(corpus.metrics),
+    }
+
+
+def tokenizer_section(tokenizer: Sealed) -> dict[str, Any]:
+    """The vocabulary's fit, over all held-out documents and by source."""
+    fertility = tokenizer.json("fertility.json") or {}
+    whole = fertility.get("all")
+    rows = [{"name": name, **row} for name, row in fertility.get("by_source", {}).items()]
+    return {
+        "rows": [*rows, {"name": "all", **whole}] if whole else rows,
+        "most": max((row["bytes_per_token"] for row in rows), default=1.0),
+        "figures": figures(tokenizer.metrics),
+    }
+
+
+def training_section(name: str, one: Sealed) -> dict[str, Any]:
+    """Curves of a training, and for the reward model its accuracy beside the baselines' and its margins."""
+    accuracies = {row["name"]: row for row in with_interval(one.metrics, "accuracy_")}
+    rows = [{**accuracies[key], "name": words} for key, words in BASELINES.items() if key in accuracies]
+    margins = one.json("margins.json") if name == "reward" else None
+    return {
+        "name": name,
+        "title": TRAINING[name],
+        "charts": charts(name, one.rows("log.jsonl")),
+        "baselines": figure.whiskers(rows, share=True) if name == "reward" and rows else [],
+        "margins": figure.histogram(margins["edges"], margins["counts"]) if margins else None,
+        "pairs": margins["num_pairs"] if margins else None,
+        "mask": trained_tokens(one),
+        "figures": figures(one.metrics),
+    }
+
+
+def trained_tokens(one: Sealed) -> dict[str, Any] | None:
+    """A sample that the stage kept of what it trains on, as runs (trained, texts of tokens); None where it kept none.
+
+    trained_tokens.json: {"tokens": [{"text", "trained"}]}.
+    """
+    kept = one.json("trained_tokens.json")
+    if not kept:
+        return None
+    tokens = kept["tokens"]
+    runs = groupby(tokens[:MAX_TOKENS], key=lambda token: bool(token["trained"]))
+    return {
+        "runs": [(trained, [token["text"] for token in run]) for trained, run in runs],
+        "trained": sum(bool(token["trained"]) for token in tokens),
+        "tokens": len(tokens),
+        "cut": len(tokens) > MAX_TOKENS,
+    }
+
+
+def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
+    """Figures with intervals, differences, answers."""
+    results = evaluate.json("results.json") or {"rows": [], "differences": [], "samples": []}
+    groups = []
+    known = [metric for metric in TITLES if any(row["metric"] == metric for row in results["rows"])]
+    for metric in dict.fromkeys([*known, *(row["metric"] for row in results["rows"])]):
+        title = titled(metric)
+        rows = [{**row, "name": row["stage"]} for row in results["rows"] if row["metric"] == metric]
+        groups.append({"title": title, "rows": figure.whiskers(rows, share=metric in SHARES)})
+    pairs: dict[str, list[dict[str, Any]]] = {}
+    for row in results["differences"]:
+        named = {**row, "name": titled(row["metric"]).partition(" (")[0]}
+        pairs.setdefault(f"{row['stage']} minus {row['versus']}", []).append(named)
+    # The last stage's first: what alignment changed.
+    differences = [{"title": pair, "rows": figure.differences(rows)} for pair, rows in reversed(pairs.items())]
+    samples = [
+        {
+            "prompt": cut(sample["prompt"], recipe.num_characters),
+            "answers": [(stage, cut(text, recipe.num_characters)) for stage, text in sample["answers"].items()],
+        }
+        for sample in results["samples"]
+    ]
+    free = [cut(text, recipe.num_characters) for texts in results.get("unprompted", {}).values() for text in texts]
+    return {
+        "groups": groups,
+        "differences": differences,
+        "samples": samples,
+        "unprompted": free,
+        "settings": counts(results.get("settings", {})),
+    }
+
+
+def titled(metric: str) -> str:
+    """What a metric is, in words."""
+    return TITLES.get(metric, metric.replace("_", " "))
+
+
+def provenance(one: Sealed) -> dict[str, Any]:
+    """Where a stage's artifact comes from."""
+    manifest = one.manifest
+    git = manifest.get("git") or {}
+    commit = git.get("commit")
+    return {
+        "name": one.name,
+        "fingerprint": manifest["fingerprint"],
+        "seeds": counts(manifest.get("seeds", {})),
+        "source": f"{commit[:12]}{', with changes' if git.get('dirty') else ''}" if commit else "no commit",
+        "inputs": {name: link["fingerprint"] for name, link in manifest.get("inputs", {}).items()},
+        "recipe": json.dumps(without_paths(manifest["recipe"]), indent=1, ensure_ascii=False),
+        "outputs": manifest["outputs"][:MAX_FILES],
+        "more": max(len(manifest["outputs"]) - MAX_FILES, 0),
+    }
+
+
+def hardware(one: Sealed) -> str:
+    """The machine in words; "" where the manifest does not say."""
+    found = one.manifest.get("hardware", {})
+    if not found:
+        return ""
+    accelerators = ", ".join(found.get("accelerators", [])) or "no accelerator"
+    return (
+        f"{found.get('system', '')} {found.get('machine', '')}, {found.get('cores', '?')} cores, "
+        f"{size(found.get('memory_bytes', 0))} memory, {accelerators}"
+    )
