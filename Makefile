@@ -20,7 +20,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
-.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo
+.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc render submit status cancel lint lock test test-real bench-demo
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -79,6 +79,15 @@ trace: $(READY)  ## DOC=<id>: every artifact of a run that holds a document
 	@$(PY) -m pipeline.trace --recipe $(RECIPE) --runs $(RUNS) --document '$(DOC)'
 new: $(READY)  ## NAME=mine DATA=~/docs: a recipe for your own folder of documents
 	@$(PY) -m pipeline.new --name '$(NAME)' --data '$(DATA)'
+CLUSTERED = @$(PY) -m pipeline.cluster $@ --recipe $(RECIPE) --cluster '$(CLUSTER)'
+render: $(READY)  ## CLUSTER=name or path: write the jobs of a recipe, to look at; OUT=folder
+	$(CLUSTERED) $(if $(OUT),--out '$(OUT)')
+submit: $(READY)  ## CLUSTER=..: queue the stages that RECIPE still needs
+	$(CLUSTERED)
+status: $(READY)  ## CLUSTER=..: each stage, its job, how far it is and how long it has left
+	$(CLUSTERED)
+cancel: $(READY)  ## CLUSTER=..: take the jobs of RECIPE out of the queue
+	$(CLUSTERED)
 
 lint: $(READY)  ## ruff check, ruff format --check, mypy
 	$(VENV)/bin/ruff check .

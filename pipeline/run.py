@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline import artifact
 from pipeline.chain import BY_NAME, CHAIN
-from pipeline.launch import Outcome, launch
+from pipeline.launch import Hosts, Outcome, launch
 from pipeline.machine import describe, provenance
 from pipeline.recipe import Recipe, load, override, sourced
 from pipeline.stage import Stage, StageRecipe, UserError, resolve
@@ -147,6 +147,16 @@ def difference(old: Any, new: Any, key: str = "") -> list[str]:
     return [] if old == new else [f"  {key}: {str(old)[:60]} -> {str(new)[:60]}"]
 
 
+def check_worth(todo: Plan, sealed: dict[str, Any]) -> None:
+    """Raises UserError where an artifact that was expensive would be replaced and nobody said REBUILD=1."""
+    if sealed["seconds"] > EXPENSIVE and os.environ.get("REBUILD") != "1":
+        lines = "\n".join(difference(sealed["identity"], todo.identity))
+        raise UserError(
+            f"{todo.folder}: took {sealed['seconds'] / 3600:.1f} hours to make, and would be made anew because of\n"
+            f"{lines}\nSay REBUILD=1 to set it aside and go on, or undo the change."
+        )
+
+
 def make_room(todo: Plan) -> str:
     """Settles what lies in the stage's folder. Returns "skip", "resume" or "build"."""
     folder, wanted = todo.folder, todo.fingerprint
@@ -156,12 +166,7 @@ def make_room(todo: Plan) -> str:
     if sealed is not None and sealed["fingerprint"] == wanted:
         return "skip"
     if sealed is not None:
-        if sealed["seconds"] > EXPENSIVE and os.environ.get("REBUILD") != "1":
-            lines = "\n".join(difference(sealed["identity"], todo.identity))
-            raise UserError(
-                f"{folder}: took {sealed['seconds'] / 3600:.1f} hours to make, and would be made anew because of\n"
-                f"{lines}\nSay REBUILD=1 to set it aside and go on, or undo the change."
-            )
+        check_worth(todo, sealed)
         kept = artifact.set_aside(folder, sealed["fingerprint"])
         say(todo, f"the recipe or an input changed; the old artifact is kept in {kept}")
     elif artifact.claimed(folder) == wanted:
@@ -178,7 +183,7 @@ def say(todo: Plan, message: str) -> None:
     sys.stderr.flush()
 
 
-def build(todo: Plan, accel: str | None) -> int:
+def build(todo: Plan, accel: str | None, hosts: Hosts | None = None) -> int:
     """Makes the artifact unless it is there. Returns the exit status."""
     with artifact.lock(todo.folder) as descriptor:
         decision = make_room(todo)
@@ -200,7 +205,7 @@ def build(todo: Plan, accel: str | None) -> int:
         artifact.claim(todo.folder, job)
         say(todo, "resumes" if decision == "resume" else "starts")
         started = time.time()
-        outcome = launch(todo.stage, todo.folder, accel, descriptor)
+        outcome = launch(todo.stage, todo.folder, accel, descriptor, hosts)
         if outcome.status != 0:
             say(todo, f"stopped with status {outcome.status}; the same command goes on from there{disk_note(todo)}")
             return outcome.status
@@ -267,6 +272,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key; needs --out")
     parser.add_argument("--input", action="append", default=[], metavar="STAGE=FOLDER", help="take an input from here")
     parser.add_argument("--out", type=Path, help="write the artifact here instead of into the run")
+    parser.add_argument("--hosts", help="addresses of the machines to train on, this one first; see pipeline.cluster.node")
+    parser.add_argument("--port", type=int, default=29_500, help="with --hosts: this port and the next are used here")
+    parser.add_argument("--quiet", type=int, default=60, help="with --hosts: seconds of silence, then a host is lost")
     parser.add_argument("--if-any", action="store_true", help="do nothing where the recipe leaves the stage out")
     return parser.parse_args(argv)
 
@@ -299,7 +307,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         changed = override(owner.own[args.stage], args.set, args.stage) if args.set else None
         todo = plan(args.stage, run, args.runs, changed)
         todo = replace(todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder)
-        status = build(todo, args.accel)
+        hosts = Hosts(names=args.hosts, port=args.port, quiet=args.quiet) if args.hosts else None
+        status = build(todo, args.accel, hosts)
         if status == 0 and not args.out:
             link(run, args.stage, args.runs)
         return status
