@@ -59,7 +59,7 @@ $(call M,report): $(foreach s,$(filter-out report,$(STAGES)),$(call M,$(s)))
 define RULE
 $(1): $(call M,$(1))  ## the stage $(1), and whatever it still needs
 $(call M,$(1)): pipeline/$(1)/recipe.py $(wildcard $(FOLDER)/$(1).yaml) $(wildcard $(FOLDER)/recipe.yaml) | $(READY)
-	@$(PY) -m pipeline.run $(1) --recipe $(RECIPE) --runs $(RUNS) $(if $(ACCEL),--accel $(ACCEL)) $(if $(filter $(1),$(MAKECMDGOALS)),,--if-any)
+	@$(PY) -m pipeline.run $(1) --recipe $(RECIPE) --runs $(RUNS) $(if $(ACCEL),--accel $(ACCEL)) $(if $(CLUSTER),--cluster '$(CLUSTER)') $(if $(filter $(1),$(MAKECMDGOALS)),,--if-any)
 endef
 $(foreach s,$(STAGES),$(eval $(call RULE,$(s))))
 

@@ -36,6 +36,7 @@ class Plan:
     inputs: dict[str, Path]
     folder: Path
     run: Recipe
+    cluster: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -201,6 +202,7 @@ def build(todo: Plan, accel: str | None, hosts: Hosts | None = None) -> int:
             "recipe": todo.recipe.model_dump(mode="json"),
             "inputs": {name: str(folder.resolve()) for name, folder in todo.inputs.items()},
             "seed": todo.run.seed,
+            "cluster": todo.cluster,
         }
         artifact.claim(todo.folder, job)
         say(todo, "resumes" if decision == "resume" else "starts")
@@ -272,9 +274,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key; needs --out")
     parser.add_argument("--input", action="append", default=[], metavar="STAGE=FOLDER", help="take an input from here")
     parser.add_argument("--out", type=Path, help="write the artifact here instead of into the run")
-    parser.add_argument("--hosts", help="addresses of the machines to train on, this one first; see pipeline.cluster.node")
+    parser.add_argument(
+        "--hosts", help="addresses of the machines to train on, this one first; see pipeline.cluster.node"
+    )
     parser.add_argument("--port", type=int, default=29_500, help="with --hosts: this port and the next are used here")
     parser.add_argument("--quiet", type=int, default=60, help="with --hosts: seconds of silence, then a host is lost")
+    parser.add_argument("--cluster", help="a profile, for a stage whose recipe shares its work out over a cluster")
     parser.add_argument("--if-any", action="store_true", help="do nothing where the recipe leaves the stage out")
     return parser.parse_args(argv)
 
@@ -306,7 +311,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--set changes the result, so it needs --out FOLDER. For a lasting change write a recipe.")
         changed = override(owner.own[args.stage], args.set, args.stage) if args.set else None
         todo = plan(args.stage, run, args.runs, changed)
-        todo = replace(todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder)
+        todo = replace(
+            todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder, cluster=args.cluster
+        )
         hosts = Hosts(names=args.hosts, port=args.port, quiet=args.quiet) if args.hosts else None
         status = build(todo, args.accel, hosts)
         if status == 0 and not args.out:

@@ -21,7 +21,7 @@ from pipeline.run import link
 from pipeline.stage import UserError
 
 
-def render(profile: Slurm | profiles.Sky, run: Recipe, out: Path) -> str:
+def render(profile: Slurm | profiles.Sky, run: Recipe, where: str, out: Path) -> str:
     """Writes what submit would submit into a folder. Returns what was written."""
     if isinstance(profile, profiles.Sky):
         texts = {"task.yaml": sky.task(profile, run)}
@@ -30,7 +30,7 @@ def render(profile: Slurm | profiles.Sky, run: Recipe, out: Path) -> str:
         check_shares(steps, profile)
         checks = slurm.check_scripts(profile, run.name, steps)
         texts = {f"{slurm.CHECK}-{number}.sbatch": text for number, text in enumerate(checks.values())}
-        texts |= {f"{step.name.replace('/', '-')}.sbatch": slurm.stage_script(profile, step) for step in steps}
+        texts |= {f"{step.name.replace('/', '-')}.sbatch": slurm.stage_script(profile, step, where) for step in steps}
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
@@ -83,10 +83,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         profile, run = profiles.load(args.cluster), load(args.recipe, CHAIN)
+        if isinstance(profile, profiles.Ray):
+            raise UserError(
+                f"CLUSTER={args.cluster}: Ray takes the corpus stage alone: make corpus CLUSTER={args.cluster}."
+            )
+        where = str(profiles.find(args.cluster).resolve())
         if args.command == "render":
-            text = render(profile, run, args.out or Path("runs") / run.name / "jobs")
+            text = render(profile, run, where, args.out or Path("runs") / run.name / "jobs")
         elif args.command == "submit":
-            text = submit(profile, run, str(profiles.find(args.cluster)))
+            text = submit(profile, run, where)
         else:
             text = (status if args.command == "status" else cancel)(profile, run)
         sys.stdout.write(text)

@@ -2,8 +2,8 @@
 
     python -m pipeline.cluster.follow pretrain --recipe storyworld --runs /runs --hosts 10.0.0.1,10.0.0.2 --rank 1
 
-Waits on the shared storage for the driver's claim of this stage, then starts this machine's share (pipeline.cluster.node).
-Ends at once where the artifact is sealed already.
+Waits on the shared storage for the driver's claim of this stage, then starts this machine's share
+(pipeline.cluster.node). Ends at once where the artifact is sealed already.
 """
 
 import argparse
@@ -34,7 +34,9 @@ def wait(todo: Plan) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.cluster.follow", description=str(__doc__).splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.cluster.follow", description=str(__doc__).splitlines()[0]
+    )
     parser.add_argument("stage", choices=[stage.name for stage in CHAIN if stage.distributed])
     parser.add_argument("--recipe", default="storyworld")
     parser.add_argument("--runs", type=Path, default=Path("runs"))

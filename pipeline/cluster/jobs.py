@@ -86,7 +86,7 @@ def check_shares(steps: list[Step], profile: Slurm | Sky) -> None:
         if batch % (ranks * part):
             key = "micro_batch_size" if isinstance(recipe, Pretrain) else "num_mini_batches"
             raise UserError(
-                f"{step.plan.run.folder / stage.name}.yaml: batch_size = {batch} does not divide by {ranks} processes, "
-                f"the {resources.nodes} node(s) x {ranks // resources.nodes} of the cluster's profile"
+                f"{step.plan.run.folder / stage.name}.yaml: batch_size = {batch} does not divide by {ranks} "
+                f"processes, the {resources.nodes} node(s) x {ranks // resources.nodes} of the cluster's profile"
                 f"{f', and {key} = {part}' if part > 1 else ''}. Change one of the two."
             )

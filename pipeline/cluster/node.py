@@ -6,8 +6,8 @@ first machine and this on the others, in the same checkout and environment, with
     first:   python -m pipeline.run pretrain --runs /shared/runs --hosts 10.0.0.1,10.0.0.2
     second:  python -m pipeline.cluster.node /shared/runs/storyworld/pretrain --hosts 10.0.0.1,10.0.0.2 --rank 1
 
-The processes themselves are torchrun's on CPU and accelerate's on GPUs. SIGTERM or SIGUSR1 on any node makes all of them
-write a checkpoint and stop (143). `--check` only compares the nodes.
+The processes themselves are torchrun's on CPU and accelerate's on GPUs. SIGTERM or SIGUSR1 on any node makes all of
+them write a checkpoint and stop (143). `--check` only compares the nodes.
 """
 
 import argparse

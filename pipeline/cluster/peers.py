@@ -1,6 +1,6 @@
 """The wires between the nodes of one job: they compare notes before anything is started, and notice when one is gone.
 
-Rank 0 listens, every other node connects to it. First each says which package versions it has, what its clock shows and
+Rank 0 listens, the others connect to it. First each says which package versions it has, what its clock shows and
 whether it sees the job's folder; a difference is one message on all of them, before a GPU is touched. Then the wires
 stay open: a node that falls silent (TCP keepalive), or stops, is named, where gloo and NCCL only time out.
 """
@@ -72,7 +72,11 @@ class Peers:
                 self.wires[fact["rank"]], self.names[fact["rank"]] = wire, f"{fact['host']}, {address}"
         for rank, wire in self.wires.items():
             facts[rank]["sees"] = _read(wire)
-        faults = [f"node {rank} ({self.names[rank]}) {fault}" for rank in sorted(facts) for fault in differences(facts[rank], versions(), mark)]
+        faults = [
+            f"node {rank} ({self.names[rank]}) {fault}"
+            for rank in sorted(facts)
+            for fault in differences(facts[rank], versions(), mark)
+        ]
         for wire in self.wires.values():
             _write(wire, faults)
         self._settle(faults)
@@ -108,14 +112,19 @@ class Peers:
             self.done[rank] = threading.Event()
             threading.Thread(target=self._listen, args=(rank, wire, on_stop, on_lost), daemon=True).start()
 
-    def _listen(self, rank: int, wire: socket.socket, on_stop: Callable[[], None], on_lost: Callable[[str], None]) -> None:
+    def _listen(
+        self, rank: int, wire: socket.socket, on_stop: Callable[[], None], on_lost: Callable[[str], None]
+    ) -> None:
         name = f"node {rank} ({self.names[rank]})"
         while True:
             try:
                 word = wire.recv(1)
                 why = f"{name} closed its wire without a word: its job or machine ended"
             except OSError:
-                word, why = b"", f"{name} gave no sign of life for {self.place.quiet} s: the machine or the network is gone"
+                word, why = (
+                    b"",
+                    f"{name} gave no sign of life for {self.place.quiet} s: the machine or the network is gone",
+                )
             if word == STOP:
                 on_stop()
                 continue
@@ -177,7 +186,12 @@ def _keep_alive(wire: socket.socket, quiet: int) -> None:
     wire.settimeout(None)
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     probes = 4
-    for name, value in (("TCP_KEEPIDLE", quiet // 2), ("TCP_KEEPINTVL", quiet // 2 // probes), ("TCP_KEEPCNT", probes), ("TCP_USER_TIMEOUT", quiet * 1000)):
+    for name, value in (
+        ("TCP_KEEPIDLE", quiet // 2),
+        ("TCP_KEEPINTVL", quiet // 2 // probes),
+        ("TCP_KEEPCNT", probes),
+        ("TCP_USER_TIMEOUT", quiet * 1000),
+    ):
         if hasattr(socket, name):  # macOS has other names
             wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), max(1, value))
 

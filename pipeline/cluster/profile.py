@@ -80,7 +80,7 @@ class Slurm(Profile):
     kind: Literal["slurm"]
     runs: str
     default: SlurmResources = SlurmResources()
-    stages: dict[str, dict[str, Any]] = {}
+    stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     warning: int = Field(default=120, ge=1)
     requeues: int = Field(default=100, ge=0)
     preemptible: bool = False
@@ -118,7 +118,12 @@ class Sky(Profile):
     kind: Literal["skypilot"]
     infra: str | None = None
     image: str | None = None
-    bucket: Annotated[str, Field(pattern=r"^(s3|gs|r2|oci|nebius|cos)://[^/]+/?$|^https://[^/]+\.blob\.core\.windows\.net/.+$")] | None = None
+    bucket: (
+        Annotated[
+            str, Field(pattern=r"^(s3|gs|r2|oci|nebius|cos)://[^/]+/?$|^https://[^/]+\.blob\.core\.windows\.net/.+$")
+        ]
+        | None
+    ) = None
     volume: str | None = None
     spot: bool = False
     default: Resources = Resources()
@@ -136,7 +141,17 @@ class Sky(Profile):
         return self
 
 
-KINDS: dict[str, type[Slurm] | type[Sky]] = {"slurm": Slurm, "skypilot": Sky}
+class Ray(Section):
+    """A Ray cluster that is there already, for the corpus stage alone (`executor: ray`). address: of its head,
+    host:6379 or ray://host:10001; auto for the one on this machine. cpus, memory_gb: of one task."""
+
+    kind: Literal["ray"]
+    address: Annotated[str, Field(pattern=r"^(auto|(ray://)?[\w.-]+:\d+)$")]
+    cpus: int = Field(default=1, ge=1)
+    memory_gb: float = Field(default=2.0, gt=0)
+
+
+KINDS: dict[str, type[Slurm] | type[Sky] | type[Ray]] = {"slurm": Slurm, "skypilot": Sky, "ray": Ray}
 
 
 def find(name: str) -> Path:
@@ -154,7 +169,7 @@ def find(name: str) -> Path:
     )
 
 
-def load(name: str) -> Slurm | Sky:
+def load(name: str) -> Slurm | Sky | Ray:
     """The checked profile. Raises UserError, naming file, key and what is accepted."""
     path = find(name)
     data = load_yaml(path)
@@ -168,7 +183,7 @@ def load(name: str) -> Slurm | Sky:
             found = validate(SlurmResources, merged, f"{path}: stages.{stage}")
             several_processes(path, f"stages.{stage}", BY_NAME[stage].distributed, given, found)
         if profile.default.nodes > 1:
-            raise UserError(f"{path}: default.nodes = {profile.default.nodes}: give nodes to single stages, such as stages.pretrain.")
+            raise UserError(f"{path}: default.nodes = {profile.default.nodes}: give nodes to single stages alone.")
     return profile
 
 

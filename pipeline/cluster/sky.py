@@ -29,7 +29,10 @@ class Block(yaml.SafeDumper):
     """Writes text of several lines as it is read."""
 
 
-Block.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None))
+Block.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
 
 
 def recipe_path(run: Recipe) -> str:
@@ -43,8 +46,8 @@ def task(profile: Sky, run: Recipe) -> str:
     chain = plans(run, Path(RUNS))
     if profile.bucket and run.base:
         raise UserError(
-            f"{run.folder / 'recipe.yaml'}: base = {run.base.name}: a run that takes stages from another holds links, which "
-            f"a mounted bucket cannot. Give the profile a `volume:`."
+            f"{run.folder / 'recipe.yaml'}: base = {run.base.name}: a run that takes stages from another holds links, "
+            f"which a mounted bucket cannot. Give the profile a `volume:`."
         )
     check_shares([Step(plan=todo, after=()) for todo in chain], profile)
     asked = profile.default
@@ -82,16 +85,25 @@ def script(run: Recipe, chain: list[Plan], nodes: int, accel: str | None) -> str
         lines += ['hosts=$(echo "$SKYPILOT_NODE_IPS" | paste -sd,)', 'if [ "$SKYPILOT_NODE_RANK" -ne 0 ]; then']
         follow = ["--runs", RUNS, "--port", str(PORT), *(["--accel", accel] if accel else [])]
         lines += [
-            f'  .venv/bin/python -m pipeline.cluster.follow {shlex.join([todo.stage.name, "--recipe", recipe_path(todo.run), *follow])}'
+            f"  .venv/bin/python -m pipeline.cluster.follow {todo.stage.name} "
+            f"{shlex.join(['--recipe', recipe_path(todo.run), *follow])}"
             ' --hosts "$hosts" --rank "$SKYPILOT_NODE_RANK"'
             for todo in chain if todo.stage.distributed
         ]  # fmt: skip
         lines += ["  exit 0", "fi"]
     for todo in chain:
         several = nodes > 1 and todo.stage.distributed
-        words = [todo.stage.name, "--recipe", recipe_path(todo.run), "--runs", RUNS, *(["--accel", accel] if accel and todo.stage.distributed else [])]
+        words = [
+            todo.stage.name,
+            "--recipe",
+            recipe_path(todo.run),
+            "--runs",
+            RUNS,
+            *(["--accel", accel] if accel and todo.stage.distributed else []),
+        ]
         lines.append(
-            f".venv/bin/python -m pipeline.run {shlex.join(words)}" + (f' --hosts "$hosts" --port {PORT}' if several else "")
+            f".venv/bin/python -m pipeline.run {shlex.join(words)}"
+            + (f' --hosts "$hosts" --port {PORT}' if several else "")
         )
     lines += [f"cd {shlex.quote(f'{RUNS}/{run.name}')}", "sha256sum */manifest.json | tee receipts.txt"]
     return "\n".join(lines) + "\n"

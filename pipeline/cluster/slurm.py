@@ -17,11 +17,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.cluster.jobs import Step, processes
 from pipeline.cluster.profile import Slurm, SlurmResources
+from pipeline.corpus.recipe import Recipe as Corpus
 from pipeline.stage import UserError
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PLAIN_PATH = re.compile(r"/[\w./@+=-]*")  # no blanks or quotes: sbatch reads its options by rules of its own
-ACTIVE = {"PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "STOPPED", "RESIZING", "SIGNALING"}
+ACTIVE = {
+    "PENDING",
+    "RUNNING",
+    "SUSPENDED",
+    "CONFIGURING",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "STOPPED",
+    "RESIZING",
+    "SIGNALING",
+}
 CHECK = "check"
 
 
@@ -47,7 +58,7 @@ def template(**values: Any) -> str:
     """A job's script."""
     environment = Environment(
         loader=PackageLoader("pipeline.cluster", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, autoescape=False,  # noqa: S701  it is bash; what is put in is quoted or checked
+        keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     return environment.get_template("job.sbatch.jinja").render(values)
 
@@ -61,7 +72,9 @@ def options(profile: Slurm, resources: SlurmResources, name: str, comment: str, 
     """The options of sbatch, one a line."""
     for path in (log.parent, CHECKOUT):
         if not PLAIN_PATH.fullmatch(str(path)):
-            raise UserError(f"{path}: sbatch wants paths without blanks and quotes. Move it, or choose another `runs:`.")
+            raise UserError(
+                f"{path}: sbatch wants paths without blanks and quotes. Move it, or choose another `runs:`."
+            )
     kind = f"{resources.gpu}:" if resources.gpu else ""
     return [
         f"--job-name={name}",
@@ -80,13 +93,23 @@ def options(profile: Slurm, resources: SlurmResources, name: str, comment: str, 
     ]
 
 
-def stage_script(profile: Slurm, step: Step) -> str:
-    """The script of one stage's job."""
+def stage_script(profile: Slurm, step: Step, where: str) -> str:
+    """The script of one stage's job. where: the profile's file."""
     todo = step.plan
     resources = profile.resources(todo.stage.name)
-    command = [sys.executable, "-m", "pipeline.run", todo.stage.name, "--recipe", str(todo.run.folder), "--runs", profile.runs]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.run",
+        todo.stage.name,
+        "--recipe",
+        str(todo.run.folder),
+        "--runs",
+        profile.runs,
+    ]
     command += ["--accel", resources.accel] if resources.accel else []
     command += ["--hosts", "slurm"] if resources.nodes > 1 else []
+    command += ["--cluster", where] if isinstance(todo.recipe, Corpus) and todo.recipe.executor != "local" else []
     number = processes(resources) if todo.stage.distributed else 1
     return template(
         name=step.name,
@@ -103,6 +126,7 @@ def stage_script(profile: Slurm, step: Step) -> str:
         threads=max(1, resources.cpus // number),
         cpus=resources.cpus,
         check=False,
+        preemptible=profile.preemptible,
         warning=profile.warning,
         requeues=profile.requeues,
         command=shlex.join(command),
@@ -126,7 +150,8 @@ def check_scripts(profile: Slurm, run: str, steps: list[Step]) -> dict[str | Non
                 profile, resources, f"{run}/{CHECK}", f"groundup:{CHECK}:{profile.runs}/{run}/{CHECK}",
                 logs(profile, run) / f"{CHECK}-%j.log",
             ),
-            checkout=shlex.quote(str(CHECKOUT)), setup=profile.setup.strip(), threads=1, cpus=1, check=True, command=command,
+            checkout=shlex.quote(str(CHECKOUT)), setup=profile.setup.strip(), threads=1, cpus=1, check=True,
+            command=command,
         )
         for partition, resources in found.items()
     }  # fmt: skip
@@ -168,7 +193,9 @@ def try_out(script: Path, partition: str | None, where: str) -> None:
     except UserError as error:
         if "partition" in str(error).lower():
             known = ", ".join(sorted({name.strip("*") for name in ask("sinfo", "--noheader", "--format=%P").split()}))
-            raise UserError(f"{where}: partition = {partition}: the cluster has {known}. Nothing was submitted.") from None
+            raise UserError(
+                f"{where}: partition = {partition}: the cluster has {known}. Nothing was submitted."
+            ) from None
         raise UserError(f"{where}: Slurm would refuse {script}: {error}. Nothing was submitted.") from None
 
 
@@ -179,7 +206,11 @@ def submit(profile: Slurm, run: str, steps: list[Step], where: str) -> list[str]
     """
     queued = {(job.fingerprint, job.folder): job.number for job in jobs() if job.active}
     waiting = {step.plan.folder: queued.get((step.plan.fingerprint[:16], step.plan.folder)) for step in steps}
-    lines = [f"{step.name}: is queued already, as job {waiting[step.plan.folder]}" for step in steps if waiting[step.plan.folder]]
+    lines = [
+        f"{step.name}: is queued already, as job {waiting[step.plan.folder]}"
+        for step in steps
+        if waiting[step.plan.folder]
+    ]
     new = [step for step in steps if not waiting[step.plan.folder]]
     if not new:
         return lines
@@ -190,13 +221,16 @@ def submit(profile: Slurm, run: str, steps: list[Step], where: str) -> list[str]
     for step in new:
         stage = step.plan.stage.name
         scripts[step.plan.folder] = _write(
-            logs(profile, step.plan.run.name) / f"{stage}.sbatch", stage_script(profile, step)
+            logs(profile, step.plan.run.name) / f"{stage}.sbatch", stage_script(profile, step, where)
         )
         try_out(scripts[step.plan.folder], profile.resources(stage).partition, where)
     checked = {partition: _queue(script, []) for partition, script in checks.items()}
-    lines += [f"{run}/{CHECK}: job {number}, on {partition or 'the default partition'}" for partition, number in checked.items()]
+    lines += [
+        f"{run}/{CHECK}: job {number}, on {partition or 'the default partition'}"
+        for partition, number in checked.items()
+    ]
     for step in new:
-        after = [number for folder in step.after if (number := waiting[folder])]
+        after = [before for folder in step.after if (before := waiting[folder])]
         after.append(checked[profile.resources(step.plan.stage.name).partition])
         waiting[step.plan.folder] = _queue(scripts[step.plan.folder], after)
         lines.append(f"{step.name}: job {waiting[step.plan.folder]}, after {', '.join(map(str, sorted(after)))}")
@@ -221,4 +255,6 @@ def _queue(script: Path, after: list[int]) -> int:
     depends = [f"--dependency=afterok:{':'.join(map(str, after))}"] if after else []
     # The environment of whoever submits must not decide what a job does, but for the word that a rebuild needs.
     rebuild = ",REBUILD" if os.environ.get("REBUILD") == "1" else ""
-    return int(ask("sbatch", "--parsable", f"--export=HOME,USER,PATH,LANG{rebuild}", *depends, str(script)).split(";")[0])
+    return int(
+        ask("sbatch", "--parsable", f"--export=HOME,USER,PATH,LANG{rebuild}", *depends, str(script)).split(";")[0]
+    )

@@ -78,6 +78,7 @@ def table(plans: list[Plan], jobs: list[Job], logs: dict[Path, Path]) -> str:
     ]  # fmt: skip
     widths = [max(len(line[column]) for line in rows) for column in range(6)]
     return "".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(line[:6], widths, strict=True)), line[6]]).rstrip() + "\n"
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line[:6], widths, strict=True)), line[6]]).rstrip()
+        + "\n"
         for line in rows
     )

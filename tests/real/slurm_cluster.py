@@ -26,7 +26,7 @@ SlurmctldPort={ctld}
 SlurmUser=root
 AuthType=auth/munge
 # A job that is queued again may not start before the credential of its first run has expired: 120 s by default.
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmdPidFile={folder}/slurmd-%n.pid
@@ -76,15 +76,20 @@ class SlurmCluster:
         (self.folder / "slurm.conf").write_text(text)
         try:
             self.start(
-                "munged", "munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", f"--key-file={key}",
+                "munged", "munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket",
+                f"--key-file={key}",
                 f"--log-file={self.folder}/munged.log", f"--pid-file={self.folder}/munged.pid",
                 f"--seed-file={self.folder}/munged.seed",
             )  # fmt: skip
-            until((self.folder / "munge.socket").exists, 20, "munged made no socket")
+            until((self.folder / "munge.socket").exists, 20, lambda: "munged made no socket")
             self.start("slurmctld", "slurmctld", "-D", "-i")
             for name in NODES:
                 self.start(name, "slurmd", "-D", "-N", name)
-            until(lambda: self.say("sinfo", "-h", "-o", "%t").split() == ["idle"], 30, "the nodes never were idle")
+            until(
+                lambda: self.say("sinfo", "-h", "-o", "%t").split() == ["idle"],
+                30,
+                lambda: "the nodes never were idle",
+            )
         except BaseException:
             self.__exit__()
             raise
@@ -122,14 +127,23 @@ class SlurmCluster:
 
     def job(self, number: int) -> dict[str, str]:
         """What scontrol knows of a job."""
-        return dict(word.split("=", 1) for word in self.say("scontrol", "show", "job", str(number)).split() if "=" in word)
+        return dict(
+            word.split("=", 1) for word in self.say("scontrol", "show", "job", str(number)).split() if "=" in word
+        )
+
+    def states(self) -> dict[int, str]:
+        """Every job's state."""
+        rows = self.say("squeue", "--noheader", "--states=all", "--format=%A %T").splitlines()
+        return {int(number): state for number, state in (row.split() for row in rows)}
 
     def __exit__(self, *exc: object) -> None:
         if "slurmctld" in self.daemons:
-            subprocess.run(["scancel", "--me", "--full", "--signal=KILL"], env=self.env, check=False, capture_output=True)
+            subprocess.run(
+                ["scancel", "--me", "--full", "--signal=KILL"], env=self.env, check=False, capture_output=True
+            )
             subprocess.run(["scancel", "--me"], env=self.env, check=False, capture_output=True)
             with contextlib.suppress(AssertionError):
-                until(lambda: not self.say("squeue", "-h"), 10, "")
+                until(lambda: not self.say("squeue", "-h"), 10, str)
         left = [process for name in NODES for process in self.steps(name)]
         for daemon in reversed(self.daemons.values()):
             daemon.send_signal(signal.SIGTERM)
@@ -150,9 +164,9 @@ def below(pid: int) -> list[psutil.Process]:
     return []
 
 
-def until(true: Callable[[], object], seconds: float, otherwise: str) -> None:
+def until(true: Callable[[], object], seconds: float, otherwise: Callable[[], str]) -> None:
     """Waits for something; fails with a message when it does not come."""
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.1)
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(0.3)
