@@ -20,7 +20,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
-.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc render submit status cancel lint lock test test-real bench-demo
+.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc render submit status cancel lint lock test test-real test-clusters bench-demo
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -94,11 +94,19 @@ lint: $(READY)  ## ruff check, ruff format --check, mypy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 test: $(READY)  ## the tests that need neither Debian packages nor several processes
-	HF_HUB_OFFLINE=1 $(PY) -m pytest -m 'not real and not gpu and not hub' $(ARGS)
-APT := chromium
-test-real: $(READY)  ## real engines: several processes, kills, Chromium. Debian packages: chromium
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -m 'not real and not clusters and not gpu and not hub' $(ARGS)
+APT := chromium slurm-wlm munge iproute2 shellcheck
+test-real: $(READY)  ## real engines: several processes, kills, Chromium, Slurm. Names the Debian packages that it needs
 	@for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || { echo "make test-real needs the Debian packages: $(APT). Install them with: apt-get install -y $(APT)"; exit 1; }; done
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests $(ARGS)
+# SkyPilot cannot share an environment with us: it wants an older click.
+.venv-sky/.ready: tests/real/test_sky.py
+	$(PYTHON) -m venv .venv-sky
+	.venv-sky/bin/python -m pip install --quiet --disable-pip-version-check skypilot==0.14.1
+	@touch $@
+test-clusters: $(READY) .venv-sky/.ready  ## Ray and SkyPilot, which it installs; `make test-real` has Slurm
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
+	HF_HUB_OFFLINE=1 SKY_PYTHON=.venv-sky/bin/python $(PY) -m pytest -m clusters tests $(ARGS)
 bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals to bench/demo.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.demo --runs $(RUNS) --seeds $(or $(SEEDS),0 1 2 3 4)
 lock: $(READY)  ## remake constraints.txt with pip-tools

@@ -10,14 +10,33 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipeline.chain import BY_NAME
 from pipeline.recipe import load_yaml, validate
 from pipeline.stage import Section, UserError
 
 PROFILES = Path("~/.config/groundup/clusters")
-TIME = r"^(\d+-)?\d{1,3}:\d{2}:\d{2}$"
+
+
+def shaped(pattern: str, what: str) -> AfterValidator:
+    """A text of a form, which a mistake's message says in words."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+Time = Annotated[str, shaped(r"(\d+-)?\d{1,3}:\d{2}:\d{2}", "[days-]hours:minutes:seconds, such as 4:00:00")]
+Gigabytes = Annotated[str, shaped(r"\d+G", "whole gigabytes, such as 64G")]
+Bucket = Annotated[
+    str,
+    shaped(r"(s3|gs|r2|oci|nebius|cos)://\S+|https://\S+\.blob\.core\.windows\.net/\S+", "s3://, gs:// or the like"),
+]
+Address = Annotated[str, shaped(r"auto|(ray://)?[\w.-]+:\d+", "auto, host:6379 or ray://host:10001")]
 
 # The options of sbatch that the profile's own keys set, or that the chain stands on.
 OURS = {
@@ -36,7 +55,7 @@ class Resources(Section):
     gpus: int = Field(default=0, ge=0)
     gpu: str | None = None
     cpus: int = Field(default=1, ge=1)
-    memory: Annotated[str, Field(pattern=r"^\d+G$")] = "8G"
+    memory: Gigabytes = "8G"
     accel: str | None = None
 
     @model_validator(mode="after")
@@ -51,7 +70,7 @@ class SlurmResources(Resources):
     reaches it goes on in another."""
 
     partition: str | None = None
-    time: Annotated[str, Field(pattern=TIME)] = "1:00:00"
+    time: Time = "1:00:00"
 
 
 class Profile(Section):
@@ -118,12 +137,7 @@ class Sky(Profile):
     kind: Literal["skypilot"]
     infra: str | None = None
     image: str | None = None
-    bucket: (
-        Annotated[
-            str, Field(pattern=r"^(s3|gs|r2|oci|nebius|cos)://[^/]+/?$|^https://[^/]+\.blob\.core\.windows\.net/.+$")
-        ]
-        | None
-    ) = None
+    bucket: Bucket | None = None
     volume: str | None = None
     spot: bool = False
     default: Resources = Resources()
@@ -146,7 +160,7 @@ class Ray(Section):
     host:6379 or ray://host:10001; auto for the one on this machine. cpus, memory_gb: of one task."""
 
     kind: Literal["ray"]
-    address: Annotated[str, Field(pattern=r"^(auto|(ray://)?[\w.-]+:\d+)$")]
+    address: Address
     cpus: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=2.0, gt=0)
 

@@ -105,7 +105,7 @@ def script(run: Recipe, chain: list[Plan], nodes: int, accel: str | None) -> str
             f".venv/bin/python -m pipeline.run {shlex.join(words)}"
             + (f' --hosts "$hosts" --port {PORT}' if several else "")
         )
-    lines += [f"cd {shlex.quote(f'{RUNS}/{run.name}')}", "sha256sum */manifest.json | tee receipts.txt"]
+    lines += [f"cd {shlex.quote(f'{RUNS}/{run.name}')}", "sha256sum ./*/manifest.json | tee receipts.txt"]
     return "\n".join(lines) + "\n"
 
 

@@ -96,10 +96,11 @@ class SlurmCluster:
         return self
 
     def start(self, name: str, program: str, *words: str) -> None:
-        """Starts a daemon in the foreground of a session of its own, at the priority of an ordinary program."""
+        """Starts a daemon in the foreground of a session of its own; it ends with this process, however that ends."""
         with (self.folder / f"{name}.out").open("wb") as out:
             self.daemons[name] = subprocess.Popen(
-                [f"/usr/sbin/{program}", *words], env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                ["setpriv", "--pdeathsig", "TERM", f"/usr/sbin/{program}", *words], env=self.env,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -112,15 +113,15 @@ class SlurmCluster:
         self.daemons.pop(name).wait()
 
     def steps(self, name: str) -> list[psutil.Process]:
-        """The step managers of a node and the processes below them; they are no children of slurmd."""
-        managers = [
-            process
-            for process in psutil.process_iter(["name", "environ"])
-            if process.info["name"] == "slurmstepd"
-            and (process.info["environ"] or {}).get("SLURM_CONF") == self.env["SLURM_CONF"]
-            and name in " ".join(process.cmdline()) + str(process.info["environ"])
-        ]
-        return [one for manager in managers for one in [*below(manager.pid), manager]]
+        """What runs on a node: its tasks, which know its name, and the managers above them, no children of slurmd."""
+        tasks = [process for process in psutil.process_iter(["environ"]) if self.is_task(process, name)]
+        parents = [process.parent() for process in tasks]
+        return [*(one for one in parents if one and one.name() == "slurmstepd"), *tasks]
+
+    def is_task(self, process: psutil.Process, node: str) -> bool:
+        environment = process.info["environ"] or {}
+        ours = environment.get("SLURM_CONF") == self.env["SLURM_CONF"]
+        return ours and environment.get("SLURMD_NODENAME") == node
 
     def say(self, *words: str) -> str:
         return subprocess.run(words, env=self.env, capture_output=True, text=True, check=True).stdout.strip()
