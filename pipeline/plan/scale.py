@@ -73,8 +73,8 @@ def recipe(tokens: int = 10**12, micro: int | None = None) -> Recipe:
 def sent(model: Count, engine: Engine, precision: Precision, devices: int, accumulation: int) -> float:
     """Bytes that one device sends in a step.
 
-    A ring all-reduce of X bytes sends 2 X (n - 1) / n, a reduce-scatter or an all-gather half of it. DDP all-reduces the
-    gradients; ZeRO-1 and 2 scatter them and gather the weights, the same volume, ZeRO-2 scattering for every
+    A ring all-reduce of X bytes sends 2 X (n - 1) / n, a reduce-scatter or an all-gather half of it. DDP all-reduces
+    the gradients; ZeRO-1 and 2 scatter them and gather the weights, the same volume, ZeRO-2 scattering for every
     micro-batch; ZeRO-3 gathers the weights forward and backward of every micro-batch besides (Rajbhandari et al. 2020,
     1910.02054, section 7).
     """
@@ -184,8 +184,8 @@ def corpora() -> str:
         memory = documents * (SIGNATURE + SORTING)
         hours = size * CLEANING / 3600
         rows.append([
-            f"{quantity(size)}B", quantity(documents), f"{documents * SIGNATURE / 1e9:,.1f} GB", f"{memory / 1e9:,.1f} GB",
-            f"{hours:,.0f}", duration(hours / 1000),
+            f"{quantity(size)}B", quantity(documents), f"{documents * SIGNATURE / 1e9:,.1f} GB",
+            f"{memory / 1e9:,.1f} GB", f"{hours:,.0f}", duration(hours / 1000),
         ])  # fmt: skip
     head = [
         "text",
