@@ -6,6 +6,7 @@ an error.
 """
 
 import contextlib
+import os
 import shlex
 import subprocess
 import sys
@@ -48,6 +49,8 @@ class RayExecutor(RayPipelineExecutor):
 def on_slurm(steps: list[PipelineStep], folder: Path, tasks: int, workers: int, profile: Slurm) -> None:
     """Submits the tasks as an array, `workers` at once, and waits for them. Raises UserError where one fails."""
     given = profile.resources("corpus")
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "SRUN_")) and name != "SLURM_CONF"]:
+        del os.environ[name]  # of the job that this may be running in: they would contradict those of the tasks' jobs
     environment = [
         profile.setup.strip(),
         f"cd {shlex.quote(str(CHECKOUT))}",

@@ -205,6 +205,27 @@ def test_the_stages_that_a_recipe_still_needs_become_a_chain_of_jobs(finished):
     assert done.returncode == 0, done.stdout
 
 
+def test_corpus_tasks_as_jobs_write_the_bytes_of_the_local_executor(cluster, finished, tmp_path):
+    """A job that submits jobs, waits for them and goes on."""
+    recipe = pretraining_alone(tmp_path)
+    for stage in ("tokenizer", "pretrain"):
+        (recipe / f"{stage}.yaml").unlink()
+    keys = yaml.safe_load((TOY / "corpus.yaml").read_text())
+    (recipe / "corpus.yaml").write_text(yaml.safe_dump({**keys, "executor": "slurm"}))
+    lab = Lab(cluster, tmp_path)
+    before = len(cluster.states())
+    jobs = lab.submit(recipe)
+    lab.wait(jobs, 400)
+    assert len(cluster.states()) > before + len(jobs), "the tasks were jobs of their own"
+    assert corpus(lab.runs) == corpus(finished.runs)
+
+
+def corpus(runs: Path) -> dict[str, str]:
+    """What the stage wrote, by hash, but for its funnel, which holds times."""
+    outputs = json.loads((runs / "toy" / "corpus" / "manifest.json").read_text())["outputs"]
+    return {one["file"]: one["sha256"] for one in outputs if one["file"] not in ("funnel.json", "metrics.json")}
+
+
 def pretraining_alone(folder: Path, **changes: int) -> Path:
     """The toy recipe up to pretraining."""
     recipe = folder / "recipes" / "toy"
