@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from pipeline.chain import CHAIN
+from pipeline.cluster import follow, sky, slurm
 from pipeline.cluster import profile as profiles
-from pipeline.cluster import sky, slurm
 from pipeline.cluster.__main__ import main
 from pipeline.cluster.jobs import check_shares, needed, plans
 from pipeline.cluster.status import progress, table
@@ -155,6 +155,39 @@ def test_what_hinders_a_submission_is_one_message(tmp_path, capsys, monkeypatch,
     command = "render" if "blank" in message else "submit"
     assert main([command, "--recipe", str(TOY), "--cluster", write(tmp_path, **keys), "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_accelerate_config_that_is_not_there_is_said_before_anything_is_queued(tmp_path, capsys):
+    keys = {**SLURM, "runs": str(tmp_path), "stages": {"ppo": {"accel": "tpu"}}}
+    assert main(["submit", "--recipe", str(TOY), "--cluster", write(tmp_path, **keys)]) == 2
+    assert "ACCEL=tpu: no such file under accelerate_configs/" in capsys.readouterr().err
+
+
+def test_what_slurm_would_refuse_is_said_before_anything_is_queued(tmp_path, capsys, monkeypatch):
+    refuses = (
+        "#!/bin/bash\n[ $1 = --test-only ] || touch queued\necho 'sbatch: error: Node count is too high' >&2; exit 1\n"
+    )
+    for name, text in {"squeue": "#!/bin/bash\n", "sbatch": refuses}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    cluster = write(tmp_path, **SLURM | {"runs": str(tmp_path)})
+    assert main(["submit", "--recipe", str(TOY), "--cluster", cluster]) == 2
+    assert "sbatch: sbatch: error: Node count is too high. Nothing was submitted." in capsys.readouterr().err
+    assert not (tmp_path / "queued").exists()
+
+
+def test_nobody_takes_part_in_a_stage_that_the_recipe_leaves_out(tmp_path, capsys):
+    (tmp_path / "collect.yaml").write_text("storyworld: {}\n")
+    assert follow.main(["ppo", "--recipe", str(tmp_path), "--hosts", "a,b", "--rank", "1"]) == 2
+    assert "leaves 'ppo' out: there is nothing to take part in" in capsys.readouterr().err
+
+
+def test_whoever_follows_goes_on_at_once_where_the_stage_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(follow, "sealed", lambda todo: {"fingerprint": todo.fingerprint})
+    given = ["--recipe", str(TOY), "--runs", str(tmp_path), "--hosts", "a,b", "--rank", "1"]
+    assert follow.main(["pretrain", *given]) == 0
 
 
 def test_ray_takes_the_corpus_alone(tmp_path, capsys):

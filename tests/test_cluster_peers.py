@@ -155,6 +155,22 @@ def test_a_port_that_is_taken_is_named(mark, port):
         Peers(place(0, port)).meet(mark, 1)
 
 
+def test_a_node_that_ends_while_notes_are_compared_is_said(port, mark):
+    def leave() -> None:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                return
+            except ConnectionRefusedError:
+                time.sleep(0.01)
+
+    other = threading.Thread(target=leave)
+    other.start()
+    with pytest.raises(UserError, match=r"another node ended while the nodes compared notes|cannot talk to the other"):
+        Peers(place(0, port)).meet(mark, 10)
+    other.join()
+
+
 def test_the_file_of_another_node_may_show_late(tmp_path, monkeypatch):
     late = tmp_path / "late"
     threading.Timer(0.5, late.write_text, ["the claim"]).start()

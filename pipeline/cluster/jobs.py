@@ -73,12 +73,15 @@ def given(profile: Slurm | Sky, stage: str) -> Resources:
 
 
 def check_shares(steps: list[Step], profile: Slurm | Sky) -> None:
-    """Raises UserError where a batch cannot be shared out equally among the processes that the profile gives."""
+    """Raises UserError where a batch cannot be shared out equally among the processes that the profile gives, or their
+    accelerate config does not exist."""
     for step in steps:
         recipe, stage = step.plan.recipe, step.plan.stage
+        resources = given(profile, stage.name)
+        if resources.accel:
+            config(resources.accel)
         if not stage.distributed or not isinstance(recipe, Pretrain | Ppo):
             continue
-        resources = given(profile, stage.name)
         ranks = resources.nodes * processes(resources)
         # Pretraining cuts a batch into micro-batches, PPO into mini-batches.
         part = (recipe.micro_batch_size or 1) if isinstance(recipe, Pretrain) else recipe.trainer.num_mini_batches
