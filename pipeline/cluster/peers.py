@@ -47,8 +47,9 @@ class Peers:
         try:
             server = socket.create_server((place.head, place.port), backlog=place.nodes)
         except OSError as error:
+            reason = (error.strerror or str(error)).partition(" (while")[0]
             raise UserError(
-                f"node 0: {place.head}:{place.port} cannot be listened on ({error.strerror}). Another program has the "
+                f"node 0: {place.head}:{place.port} cannot be listened on ({reason}). Another program has the "
                 f"port, or the address is not this machine's. Give another --port, or submit again: a job has its own."
             ) from None
         deadline, facts = time.monotonic() + patience, {}
