@@ -155,20 +155,31 @@ def test_a_port_that_is_taken_is_named(mark, port):
         Peers(place(0, port)).meet(mark, 1)
 
 
-def test_a_node_that_ends_while_notes_are_compared_is_said(port, mark):
-    def leave() -> None:
+@pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\n", b"[1, 2]\n", b'{"rank": 1}\n'])
+def test_whatever_else_knocks_at_the_port_is_passed_over(port, mark, words):
+    def knock() -> None:
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                return
+                with socket.create_connection(("127.0.0.1", port)) as wire:
+                    wire.sendall(words)
+                    return
             except ConnectionRefusedError:
                 time.sleep(0.01)
 
-    other = threading.Thread(target=leave)
-    other.start()
-    with pytest.raises(UserError, match=r"another node ended while the nodes compared notes|cannot talk to the other"):
-        Peers(place(0, port)).meet(mark, 10)
-    other.join()
+    first, second = Peers(place(0, port)), Peers(place(1, port))
+    head = threading.Thread(target=first.meet, args=(mark, 20))
+    head.start()
+    knock()
+    second.meet(mark, 20)
+    head.join(20)
+    assert list(first.wires) == [1]
+
+
+def test_a_node_whose_head_ends_while_notes_are_compared_says_so(port, mark):
+    with socket.create_server(("127.0.0.1", port)) as server:
+        threading.Thread(target=lambda: server.accept()[0].close()).start()
+        with pytest.raises(UserError, match=r"another node ended while the nodes compared notes|cannot talk to the"):
+            Peers(place(1, port)).meet(mark, 10)
 
 
 def test_the_file_of_another_node_may_show_late(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from pipeline.stage import UserError
 
 CLOCK = 10.0  # seconds that two clocks may differ: munge and make both go by them
 SEEN = 60.0  # seconds in which a file of one node must show on another: NFS keeps what it knows of a folder so long
+GREETING = 20.0  # seconds in which a node must say who it is
 STOP, DONE, FAILED = b"s", b"d", b"f"
 
 
@@ -64,14 +65,14 @@ class Peers:
                         f"node 0 waited {patience:.0f} s at {place.head}:{place.port} for node(s) "
                         f"{', '.join(map(str, missing))} of {place.nodes}: they were not started, or cannot reach it."
                     ) from None
-                wire.settimeout(patience)
-                sent = time.time()
-                _write(wire, {"mark": mark.read_text(encoding="utf-8")})
-                fact = _read(wire)
-                fact["ahead"] = fact["time"] - (sent + time.time()) / 2
+                fact = _introduced(wire, mark)
+                if fact is None or fact["rank"] in self.wires:
+                    wire.close()  # something else on the network that tries ports
+                    continue
                 facts[fact["rank"]] = fact
                 self.wires[fact["rank"]], self.names[fact["rank"]] = wire, f"{fact['host']}, {address}"
         for rank, wire in self.wires.items():
+            wire.settimeout(patience)
             facts[rank]["sees"] = _read(wire)
         faults = [
             f"node {rank} ({self.names[rank]}) {fault}"
@@ -167,6 +168,19 @@ def differences(fact: dict[str, Any], here: dict[str, str], mark: Path) -> list[
     if not fact["sees"]:
         found.append(f"does not see {mark}. Runs must lie on storage that all nodes share, under one path")
     return found
+
+
+def _introduced(wire: socket.socket, mark: Path) -> dict[str, Any] | None:
+    """What a node that has connected says of itself, and how far its clock is ahead; None for what is no node."""
+    wire.settimeout(GREETING)
+    sent = time.time()
+    try:
+        _write(wire, {"mark": mark.read_text(encoding="utf-8")})
+        fact = _read(wire)
+        ahead = fact["time"] - (sent + time.time()) / 2
+        return {key: fact[key] for key in ("rank", "host", "versions")} | {"ahead": ahead}
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
 
 
 def _sees(mark: Path, wanted: str) -> bool:
