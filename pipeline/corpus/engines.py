@@ -8,6 +8,7 @@ an error.
 import contextlib
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from pipeline.cluster.profile import Ray, Slurm
 from pipeline.stage import UserError
 
 POLL = 2.0  # seconds between questions to Slurm
+LATE = 30.0  # seconds after which NFS shows the last marks
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -78,8 +80,7 @@ def on_slurm(steps: list[PipelineStep], folder: Path, tasks: int, workers: int, 
     try:
         while incomplete(folder, tasks) and queued(executor.job_id):
             time.sleep(POLL)
-        # NFS may show the last marks late.
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LATE
         while (missing := incomplete(folder, tasks)) and time.monotonic() < deadline:
             time.sleep(POLL)
     finally:
@@ -123,8 +124,11 @@ def on_ray(steps: list[PipelineStep], folder: Path, tasks: int, workers: int, pr
         ) from None
     arguments: dict[str, Any] = {"address": profile.address, "log_to_driver": False, "logging_level": "ERROR"}
     try:
+        if profile.address != "auto":  # Ray itself tries for minutes
+            host, _, port = profile.address.removeprefix("ray://").rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(**arguments, runtime_env={"env_vars": {"PYTHONPATH": str(CHECKOUT)}})
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f"corpus: no Ray cluster at address = {profile.address}: {error}. `ray status` shows yours."
         ) from None

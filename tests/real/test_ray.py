@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -118,9 +117,7 @@ def test_ray_writes_the_same_bytes_though_a_worker_is_killed(tmp_path, local, ra
 def test_no_ray_at_the_address_is_one_message(tmp_path):
     profile = tmp_path / "ray.yaml"
     profile.write_text(yaml.safe_dump({"kind": "ray", "address": f"127.0.0.1:{free_port()}"}))
-    started = time.monotonic()
     process = corpus(tmp_path, "ray", profile)
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 2, out
     assert "corpus: no Ray cluster at address = 127.0.0.1:" in out
-    assert time.monotonic() - started < 200
