@@ -20,8 +20,8 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
-.PHONY: help install demo all rlhf $(STAGES) verify summary compare dashboard trace chat push pull new gc lint lock
-.PHONY: test test-real bench-demo compare-tokenizers bench-tokenizer
+.PHONY: help install demo all rlhf $(STAGES) verify summary compare dashboard trace chat push pull new gc
+.PHONY: render submit status cancel lint lock test test-real test-clusters bench-demo compare-tokenizers bench-tokenizer
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -60,7 +60,7 @@ $(call M,report): $(foreach s,$(filter-out report,$(STAGES)),$(call M,$(s)))
 define RULE
 $(1): $(call M,$(1))  ## the stage $(1), and whatever it still needs
 $(call M,$(1)): pipeline/$(1)/recipe.py $(wildcard $(FOLDER)/$(1).yaml) $(wildcard $(FOLDER)/recipe.yaml) | $(READY)
-	@$(PY) -m pipeline.run $(1) --recipe $(RECIPE) --runs $(RUNS) $(if $(ACCEL),--accel $(ACCEL)) $(if $(filter $(1),$(MAKECMDGOALS)),,--if-any)
+	@$(PY) -m pipeline.run $(1) --recipe $(RECIPE) --runs $(RUNS) $(if $(ACCEL),--accel $(ACCEL)) $(if $(CLUSTER),--cluster '$(CLUSTER)') $(if $(filter $(1),$(MAKECMDGOALS)),,--if-any)
 endef
 $(foreach s,$(STAGES),$(eval $(call RULE,$(s))))
 
@@ -84,6 +84,15 @@ trace: $(READY)  ## DOC=<id>: every artifact of a run that holds a document
 	@$(PY) -m pipeline.trace --recipe $(RECIPE) --runs $(RUNS) --document '$(DOC)'
 new: $(READY)  ## NAME=mine DATA=~/docs: a recipe for your own folder of documents
 	@$(PY) -m pipeline.new --name '$(NAME)' --data '$(DATA)'
+CLUSTERED = @$(PY) -m pipeline.cluster $@ --recipe $(RECIPE) --cluster '$(CLUSTER)'
+render: $(READY)  ## CLUSTER=name or path: write the jobs of a recipe, to look at; OUT=folder
+	$(CLUSTERED) $(if $(OUT),--out '$(OUT)')
+submit: $(READY)  ## CLUSTER=..: queue the stages that RECIPE still needs
+	$(CLUSTERED)
+status: $(READY)  ## CLUSTER=..: each stage, its job, how far it is and how long it has left
+	$(CLUSTERED)
+cancel: $(READY)  ## CLUSTER=..: take the jobs of RECIPE out of the queue
+	$(CLUSTERED)
 
 compare-tokenizers: corpus  ## KINDS="bpe unigram wordpiece byte char" at equal vocabulary and compute; TOKENS= a budget
 	@$(PY) -m pipeline.compare_tokenizers --recipe $(RECIPE) --runs $(RUNS) $(if $(KINDS),--kinds $(KINDS)) $(if $(TOKENS),--tokens $(TOKENS)) $(if $(ACCEL),--accel $(ACCEL))
@@ -93,11 +102,19 @@ lint: $(READY)  ## ruff check, ruff format --check, mypy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 test: $(READY)  ## the tests that need neither Debian packages nor several processes
-	HF_HUB_OFFLINE=1 $(PY) -m pytest -m 'not real and not gpu and not hub' $(ARGS)
-APT := chromium
-test-real: $(READY)  ## real engines: several processes, kills, Chromium. Debian packages: chromium
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -m 'not real and not clusters and not gpu and not hub' $(ARGS)
+APT := chromium slurm-wlm munge iproute2 shellcheck
+test-real: $(READY)  ## real engines: several processes, kills, Chromium, Slurm. Names the Debian packages that it needs
 	@for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || { echo "make test-real needs the Debian packages: $(APT). Install them with: apt-get install -y $(APT)"; exit 1; }; done
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests $(ARGS)
+# SkyPilot cannot share an environment with us: it wants an older click.
+.venv-sky/.ready: tests/real/test_sky.py
+	$(PYTHON) -m venv .venv-sky
+	.venv-sky/bin/python -m pip install --quiet --disable-pip-version-check skypilot==0.14.1
+	@touch $@
+test-clusters: $(READY) .venv-sky/.ready  ## Ray and SkyPilot, which it installs; `make test-real` has Slurm
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
+	HF_HUB_OFFLINE=1 SKY_PYTHON=.venv-sky/bin/python $(PY) -m pytest -m clusters tests $(ARGS)
 bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals to bench/demo.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.demo --runs $(RUNS) --seeds $(or $(SEEDS),0 1 2 3 4)
 bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tokenizers on 30 MB, to bench/tokenizer.json

@@ -1,7 +1,8 @@
-"""Starts a stage's worker, one process or several, and measures what it cost.
+"""Starts a stage's worker, one process or several, here or on several hosts, and measures what it cost.
 
 One process is plain Python; several are torchrun on CPU (where `accelerate launch` starts only one) and
-`accelerate launch` on GPUs. The worker dies with the driver: it watches its standard input, which the driver holds.
+`accelerate launch` on GPUs; on several hosts each has its share of them (pipeline/cluster/node.py). The worker dies
+with the driver: it watches its standard input, which the driver holds.
 """
 
 import contextlib
@@ -19,12 +20,38 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipeline.artifact import RESUME
 from pipeline.energy import Meter
 from pipeline.machine import cores, gpus
 from pipeline.recipe import load_yaml
 from pipeline.stage import Stage, UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "accelerate_configs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """The machines that a stage of several processes runs on. names: their addresses, comma between, this one first;
+    "slurm" for the nodes of the allocation that this runs in. quiet: as a Place's."""
+
+    names: str
+    port: int
+    quiet: int
+
+    @property
+    def slurm(self) -> bool:
+        return self.names == "slurm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where this node stands among the others. quiet: seconds without a sign of life after which a node is lost."""
+
+    rank: int
+    nodes: int
+    head: str
+    port: int
+    quiet: int = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +83,50 @@ def config(accel: str | None) -> dict[str, Any]:
     return {**load_yaml(path), "path": str(path)}
 
 
-def command(stage: Stage, folder: Path, accel: dict[str, Any]) -> tuple[list[str], int]:
-    """The worker's command line and its number of processes."""
-    worker = ["-m", "pipeline.worker", str(folder)]
+def command(stage: Stage, folder: Path, accel: dict[str, Any], hosts: Hosts | None = None) -> tuple[list[str], int]:
+    """The worker's command line and its number of processes on this host."""
+    if stage.distributed and hosts is not None:
+        return node_command(folder, accel, hosts), 1
     if not stage.distributed or (accel.get("num_processes", 1) == 1 and not gpus()):
-        return [sys.executable, *worker], 1
-    if accel.get("use_cpu"):
+        return [sys.executable, "-m", "pipeline.worker", str(folder)], 1
+    return agent_command(folder, accel)
+
+
+def agent_command(folder: Path, accel: dict[str, Any], place: Place | None = None) -> tuple[list[str], int]:
+    """The command that starts this host's worker processes, and their number. A config says how many one host has.
+
+    The nodes' own wires have the place's port, so the agents meet at the next one.
+    """
+    worker, cpu = ["-m", "pipeline.worker", str(folder)], accel.get("use_cpu")
+    if cpu:
         processes = int(accel["num_processes"])
+        where = ["--standalone"] if place is None else [
+            f"--nnodes={place.nodes}", f"--node_rank={place.rank}", f"--master_addr={place.head}",
+            f"--master_port={place.port + 1}",
+        ]  # fmt: skip
         return [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *worker,
+            sys.executable, "-m", "torch.distributed.run", *where, f"--nproc_per_node={processes}", *worker,
         ], processes  # fmt: skip
-    processes = len(gpus()) if accel["distributed_type"] != "NO" else 1
+    processes = len(gpus()) if place is not None or accel["distributed_type"] != "NO" else 1
+    where = [] if place is None else [
+        "--num_machines", str(place.nodes), "--machine_rank", str(place.rank), "--main_process_ip", place.head,
+        "--main_process_port", str(place.port + 1), "--multi_gpu",
+    ]  # fmt: skip
     return [
         sys.executable, "-m", "accelerate.commands.launch", "--config_file", accel["path"],
-        "--num_processes", str(processes), *worker,
+        "--num_processes", str(processes * (place.nodes if place else 1)), *where, *worker,
     ], processes  # fmt: skip
+
+
+def node_command(folder: Path, accel: dict[str, Any], hosts: Hosts) -> list[str]:
+    """The command that starts this host's share, or, on Slurm, every host's."""
+    node = [
+        sys.executable, "-m", "pipeline.cluster.node", str(folder.resolve()), "--hosts", hosts.names,
+        "--port", str(hosts.port), "--quiet", str(hosts.quiet), "--accel", Path(accel["path"]).stem, "--driven",
+    ]  # fmt: skip
+    if not hosts.slurm:
+        return node
+    return ["srun", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--label", *node]
 
 
 def environment(processes: int, accel: dict[str, Any]) -> dict[str, str]:
@@ -92,17 +148,22 @@ def environment(processes: int, accel: dict[str, Any]) -> dict[str, str]:
     return env
 
 
-def launch(stage: Stage, folder: Path, accel_name: str | None, lock: int) -> Outcome:
+def launch(stage: Stage, folder: Path, accel_name: str | None, lock: int, hosts: Hosts | None = None) -> Outcome:
     """Runs the worker to its end. SIGTERM and SIGINT are passed on as SIGTERM, for which workers checkpoint."""
     accel = config(accel_name)
-    line, processes = command(stage, folder, accel)
+    line, processes = command(stage, folder, accel, hosts)
+    shared = stage.distributed and hosts is not None
+    for stale in (folder / RESUME).glob("usage-*.json"):
+        stale.unlink()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     worker = subprocess.Popen(
         line, stdin=subprocess.PIPE, env=environment(processes, accel), pass_fds=[lock], start_new_session=True
     )
 
     def forward(number: int, frame: FrameType | None) -> None:
-        if worker.poll() is None:
+        if worker.poll() is None and line[0] == "srun":
+            os.kill(worker.pid, signal.SIGUSR1)  # which srun passes on; SIGTERM it takes as an order to kill its tasks
+        elif worker.poll() is None:
             os.killpg(worker.pid, signal.SIGTERM)
 
     main_thread = threading.current_thread() is threading.main_thread()
@@ -121,13 +182,20 @@ def launch(stage: Stage, folder: Path, accel_name: str | None, lock: int) -> Out
     metrics = folder / "metrics.json"
     if status == 0 and not metrics.is_file():
         raise RuntimeError(f"{stage.name}: the worker ended with status 0 and wrote no {metrics}")
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    peak = after.ru_maxrss
+    if shared and status == 0:
+        nodes = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / RESUME).glob("usage-*.json")]
+        cpu_seconds = sum(node["cpu_seconds"] for node in nodes)
+        peak = max(node["peak_memory"] for node in nodes)
+        processes = sum(node["processes"] for node in nodes)
     scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in KiB on Linux
     return Outcome(
         status=status if status >= 0 else 1 if status != -signal.SIGTERM else 143,
         metrics=json.loads(metrics.read_text()) if status == 0 else {},
         seconds=seconds,
-        cpu_seconds=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        peak_memory_bytes=after.ru_maxrss * scale,
+        cpu_seconds=cpu_seconds,
+        peak_memory_bytes=peak * scale,
         processes=processes,
         joules=meter.joules,
     )

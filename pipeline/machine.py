@@ -55,17 +55,23 @@ def describe() -> dict[str, Any]:
     }
 
 
-def provenance() -> dict[str, Any]:
-    """Commit, whether the tree was dirty, and package versions."""
-    versions = {}
+def versions() -> dict[str, str]:
+    """The packages that can change a result, and Python itself."""
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            versions[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            versions[name] = "absent"
+            found[name] = "absent"
+    return found
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, whether the tree was dirty, and package versions."""
+    found = versions()
     commit = _output("git", "rev-parse", "HEAD")
     return {
         "git": {"commit": commit or None, "dirty": bool(_output("git", "status", "--porcelain")) if commit else None},
-        "python": platform.python_version(),
-        "packages": versions,
+        "python": found.pop("python"),
+        "packages": found,
     }

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline import artifact
 from pipeline.chain import BY_NAME, CHAIN, TRAINED
-from pipeline.launch import Outcome, launch
+from pipeline.launch import Hosts, Outcome, launch
 from pipeline.machine import describe, provenance
 from pipeline.recipe import HubSource, Recipe, load, override, sourced
 from pipeline.stage import Stage, StageRecipe, UserError, resolve
@@ -37,6 +37,7 @@ class Plan:
     inputs: dict[str, Path]
     folder: Path
     run: Recipe
+    cluster: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -137,6 +138,17 @@ def disk_note(todo: Plan) -> str:
     return f". Only {free / 2**20:.0f} MB are free on its disk: free some first" if free < MINIMUM_FREE else ""
 
 
+def check_worth(todo: Plan, sealed: dict[str, Any]) -> None:
+    """Raises UserError where an artifact that was expensive would be replaced and nobody said REBUILD=1."""
+    if sealed["seconds"] > EXPENSIVE and os.environ.get("REBUILD") != "1":
+        changes = artifact.differing(sealed["identity"], todo.identity)
+        lines = "\n".join(f"  {key}: {str(old)[:60]} -> {str(new)[:60]}" for key, old, new in changes)
+        raise UserError(
+            f"{todo.folder}: took {sealed['seconds'] / 3600:.1f} hours to make, and would be made anew because of\n"
+            f"{lines}\nSay REBUILD=1 to set it aside and go on, or undo the change."
+        )
+
+
 def make_room(todo: Plan) -> str:
     """Settles what lies in the stage's folder. Returns "skip", "resume" or "build"."""
     folder, wanted = todo.folder, todo.fingerprint
@@ -146,13 +158,7 @@ def make_room(todo: Plan) -> str:
     if sealed is not None and sealed["fingerprint"] == wanted:
         return "skip"
     if sealed is not None:
-        if sealed["seconds"] > EXPENSIVE and os.environ.get("REBUILD") != "1":
-            changes = artifact.differing(sealed["identity"], todo.identity)
-            lines = "\n".join(f"  {key}: {str(old)[:60]} -> {str(new)[:60]}" for key, old, new in changes)
-            raise UserError(
-                f"{folder}: took {sealed['seconds'] / 3600:.1f} hours to make, and would be made anew because of\n"
-                f"{lines}\nSay REBUILD=1 to set it aside and go on, or undo the change."
-            )
+        check_worth(todo, sealed)
         kept = artifact.set_aside(folder, sealed["fingerprint"])
         say(todo, f"the recipe or an input changed; the old artifact is kept in {kept}")
     elif artifact.claimed(folder) == wanted:
@@ -169,7 +175,7 @@ def say(todo: Plan, message: str) -> None:
     sys.stderr.flush()
 
 
-def build(todo: Plan, accel: str | None, runs: Path) -> int:
+def build(todo: Plan, accel: str | None, runs: Path, hosts: Hosts | None = None) -> int:
     """Makes the artifact unless it is there; `runs` is where tracking writes. Returns the exit status."""
     with artifact.lock(todo.folder) as descriptor:
         decision = make_room(todo)
@@ -190,12 +196,13 @@ def build(todo: Plan, accel: str | None, runs: Path) -> int:
             "recipe": todo.recipe.model_dump(mode="json"),
             "inputs": {name: str(folder.resolve()) for name, folder in todo.inputs.items()},
             "seed": todo.run.seed,
+            "cluster": todo.cluster,
         }
         artifact.claim(todo.folder, job)
         say(todo, "resumes" if decision == "resume" else "starts")
         started = time.time()
         with following(todo.folder, tracking, runs):
-            outcome = launch(todo.stage, todo.folder, accel, descriptor)
+            outcome = launch(todo.stage, todo.folder, accel, descriptor, hosts)
         if outcome.status != 0:
             say(todo, f"stopped with status {outcome.status}; the same command goes on from there{disk_note(todo)}")
             return outcome.status
@@ -265,6 +272,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key; needs --out")
     parser.add_argument("--input", action="append", default=[], metavar="STAGE=FOLDER", help="take an input from here")
     parser.add_argument("--out", type=Path, help="write the artifact here instead of into the run")
+    parser.add_argument(
+        "--hosts", help="addresses of the machines to train on, this one first; see pipeline.cluster.node"
+    )
+    parser.add_argument("--port", type=int, default=29_500, help="with --hosts: this port and the next are used here")
+    parser.add_argument("--quiet", type=int, default=60, help="with --hosts: seconds of silence, then a host is lost")
+    parser.add_argument("--cluster", help="a profile, for a stage whose recipe shares its work out over a cluster")
     parser.add_argument("--if-any", action="store_true", help="do nothing where the recipe leaves the stage out")
     return parser.parse_args(argv)
 
@@ -296,8 +309,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("--set changes the result, so it needs --out FOLDER. For a lasting change write a recipe.")
         changed = override(owner.own[args.stage], args.set, args.stage) if args.set else None
         todo = plan(args.stage, run, args.runs, changed)
-        todo = replace(todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder)
-        status = build(todo, args.accel, args.runs)
+        todo = replace(
+            todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder, cluster=args.cluster
+        )
+        hosts = Hosts(names=args.hosts, port=args.port, quiet=args.quiet) if args.hosts else None
+        status = build(todo, args.accel, args.runs, hosts)
         if status == 0 and not args.out:
             link(run, args.stage, args.runs)
         return status

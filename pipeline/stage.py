@@ -45,7 +45,8 @@ class Job:
     `out` holds nothing but `out/resume/` when the verb starts: what a killed earlier run of the same fingerprint left
     there (checkpoints, finished tasks) is the verb's to use, and the driver removes it before it seals the artifact.
     `inputs` maps a stage's name to its sealed folder; a recipe with a base also sees the base's own models under
-    "<base>/<stage>" where this recipe has its own.
+    "<base>/<stage>" where this recipe has its own. `cluster` is a profile's name or path, for a stage that shares its
+    work out over a cluster; it cannot change the result.
     """
 
     stage: str
@@ -54,6 +55,7 @@ class Job:
     inputs: Mapping[str, Path]
     seed: int
     run_name: str
+    cluster: str | None = None
 
     @property
     def resume(self) -> Path:

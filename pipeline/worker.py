@@ -58,6 +58,7 @@ def work(folder: Path) -> None:
         inputs={name: Path(path) for name, path in claim["inputs"].items()},
         seed=claim["seed"],
         run_name=claim["run_name"],
+        cluster=claim.get("cluster"),
     )
     metrics = checked(stage.name, resolve(stage.verb)(job))
     if os.environ.get("RANK", "0") == "0":

@@ -36,6 +36,6 @@ def pytest_runtest_makereport(item, call):
     """A skipped test of a real engine is a failure: what was not run was not shown."""
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and item.get_closest_marker("real"):
+    if report.skipped and (item.get_closest_marker("real") or item.get_closest_marker("clusters")):
         report.outcome = "failed"
         report.longrepr = f"skipped, which counts as a failure here: {report.longrepr}"

@@ -45,7 +45,7 @@ def targets() -> set[str]:
     return set(phony[1].split())
 
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("recipes/*/README.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md")])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -33,7 +33,7 @@ from pipeline.corpus import (
     sources,
 )
 from pipeline.corpus.boilerplate import Boilerplate
-from pipeline.corpus.execute import execute
+from pipeline.corpus.execute import Crew, crew, execute
 from pipeline.corpus.passages import Passages
 from pipeline.corpus.privacy import Privacy
 from pipeline.corpus.read import Reader, step_name
@@ -59,7 +59,8 @@ class Books:
 
 def workspace(job: Job, found: list[sources.Source]) -> Path:
     """The folder below resume/ that belongs to this code, recipe, seed, number of tasks and list of files."""
-    identity = [STAGE.version, job.recipe.model_dump(mode="json"), job.seed, [repr(source) for source in found]]
+    recipe = job.recipe.model_dump(mode="json", exclude={"workers", "executor"})
+    identity = [STAGE.version, recipe, job.seed, [repr(source) for source in found]]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     folder = job.resume / key
     for name in ("models", "clean", "signatures", "buckets", "dropped"):
@@ -168,12 +169,12 @@ def some_kept(kept: Path, folder: Path, out: Path) -> None:
         raise UserError(f"corpus: not one document was kept ({reasons}). Loosen corpus.yaml, or mend the sources.")
 
 
-def order(recipe: Recipe, folder: Path, out: Path, seed: int) -> None:
+def order(recipe: Recipe, folder: Path, out: Path, seed: int, by: Crew) -> None:
     """The fourth pass. It is cheap and writes outside resume/, so it is always done whole."""
     shutil.rmtree(folder / "order", ignore_errors=True)
     buckets = tuple(sorted(path.name for path in (folder / "buckets").iterdir()))
     steps = [shuffle.Gather(folder / "buckets", buckets, seed), shuffle.writer(out, "${shard}.parquet", final=True)]
-    execute(steps, folder / "order", min(recipe.tasks, len(buckets)), recipe.workers, "corpus: shards")
+    execute(steps, folder / "order", min(recipe.tasks, len(buckets)), by, "corpus: shards")
 
 
 def passed_over(entries: list[dict[str, Any]]) -> dict[str, float]:
@@ -199,20 +200,20 @@ def books_balance(entries: list[dict[str, Any]], kept: int, dropped: Counter[str
 def run(job: Job) -> dict[str, float]:
     """Builds the corpus and returns its metrics."""
     recipe: Recipe = job.recipe
-    collect = job.needs("collect")
+    collect, by = job.needs("collect"), crew(recipe, job.cluster)
     found = sources.load(collect / "raw")
     benchmarks = check(recipe, collect)
     folder = workspace(job, found)
     train_models(recipe, collect, folder / "models", job.seed)
-    execute(cleaning(recipe, found, folder), folder / "clean.log", recipe.tasks, recipe.workers, "corpus: clean")
+    execute(cleaning(recipe, found, folder), folder / "clean.log", recipe.tasks, by, "corpus: clean")
     some_kept(folder / "clean", folder, job.out)
     dedup_seconds = find_copies(recipe, folder)
     steps = dealing(recipe, found, benchmarks, folder, job.seed)
-    execute(steps, folder / "deal.log", recipe.tasks, recipe.workers, "corpus: dedup")
+    execute(steps, folder / "deal.log", recipe.tasks, by, "corpus: dedup")
     some_kept(folder / "buckets", folder, job.out)
     by_step, dropped, lost = funnel.write_dropped(folder / "dropped", job.out / "dropped.jsonl")
     entries = funnel.merge(folder / "clean.log") + funnel.merge(folder / "deal.log")
-    order(recipe, folder, job.out, job.seed)
+    order(recipe, folder, job.out, job.seed, by)
     # A document of which only the end is held out stands in both splits.
     kept = documents(job.out / "train") + (documents(job.out / "heldout") if recipe.heldout == "documents" else 0)
     read = books_balance(entries, kept, dropped, lost)

@@ -45,12 +45,14 @@ class Recipe(StageRecipe):
     """The keys of corpus.yaml."""
 
     # The order of documents and what is kept do not depend on how the work was shared out.
-    unhashed: ClassVar[frozenset[str]] = frozenset({"tasks", "workers"})
+    unhashed: ClassVar[frozenset[str]] = frozenset({"tasks", "workers", "executor"})
 
     tasks: int = Field(default=4, ge=1)
     workers: int = Field(default=2, ge=1)
     # The longest document that is read; a longer one, or a longer line, is counted as lost.
     max_document_bytes: int = Field(default=50_000_000, ge=1_000)
+    # Where the tasks run: here, as an array of Slurm jobs, on a Ray cluster. The last two want CLUSTER=, a profile.
+    executor: Literal["local", "slurm", "ray"] = "local"
     extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
     repair: bool = True
     languages: tuple[str, ...] | None = ("en",)

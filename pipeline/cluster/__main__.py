@@ -1,0 +1,105 @@
+"""A recipe on a cluster: `python -m pipeline.cluster submit --recipe storyworld --cluster lab`
+
+render writes the scripts (Slurm) or the task (SkyPilot) to look at and queues nothing; submit queues what the recipe
+still needs; status says how each stage is; cancel takes the run's jobs out of the queue. `make render`, `make submit`,
+`make status` and `make cancel` call this.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.chain import CHAIN
+from pipeline.cluster import profile as profiles
+from pipeline.cluster import sky, slurm
+from pipeline.cluster.jobs import check_shares, needed, plans
+from pipeline.cluster.profile import Slurm
+from pipeline.cluster.status import table
+from pipeline.recipe import Recipe, load
+from pipeline.run import link
+from pipeline.stage import UserError
+
+
+def render(profile: Slurm | profiles.Sky, run: Recipe, where: str, out: Path) -> str:
+    """Writes what submit would submit into a folder. Returns what was written."""
+    if isinstance(profile, profiles.Sky):
+        texts = {"task.yaml": sky.task(profile, run)}
+    else:
+        steps = needed(run, Path(profile.runs))
+        check_shares(steps, profile)
+        checks = slurm.check_scripts(profile, run.name, steps)
+        texts = {f"{slurm.CHECK}-{number}.sbatch": text for number, text in enumerate(checks.values())}
+        texts |= {f"{step.name.replace('/', '-')}.sbatch": slurm.stage_script(profile, step, where) for step in steps}
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8")
+    return "".join(f"{out / name}\n" for name in texts) or f"{run.name}: every stage is done\n"
+
+
+def submit(profile: Slurm | profiles.Sky, run: Recipe, where: str) -> str:
+    """Queues what is still needed. Returns what was queued."""
+    if isinstance(profile, profiles.Sky):
+        return sky.submit(sky.task(profile, run), run.name)
+    folder = Path(profile.runs)
+    if not folder.is_dir():
+        raise UserError(f"{where}: runs = {folder}: no such folder here. Make it, on storage that every node shares.")
+    steps = needed(run, folder)
+    check_shares(steps, profile)
+    lines = slurm.submit(profile, run.name, steps, where)
+    for stage in CHAIN:
+        if run.owner(stage.name) is not None:
+            link(run, stage.name, folder)
+    return "\n".join(lines or [f"{run.name}: every stage is done"]) + "\n"
+
+
+def status(profile: Slurm | profiles.Sky, run: Recipe) -> str:
+    """How each stage is."""
+    if isinstance(profile, profiles.Sky):
+        return sky.status(run.name)
+    found = plans(run, Path(profile.runs))
+    logs = {}
+    for todo in found:
+        of_stage = slurm.logs(profile, todo.run.name).glob(f"{todo.stage.name}-[0-9]*.log")
+        if newest := sorted(of_stage, key=lambda path: path.stat().st_mtime):
+            logs[todo.folder] = newest[-1]
+    return table(found, slurm.jobs(), logs)
+
+
+def cancel(profile: Slurm | profiles.Sky, run: Recipe) -> str:
+    """Takes the run's jobs out of the queue."""
+    if isinstance(profile, profiles.Sky):
+        return sky.cancel(run.name)
+    return "\n".join(slurm.cancel(profile, run.name) or [f"{run.name}: nothing of it is queued"]) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.cluster", description=str(__doc__).splitlines()[0])
+    parser.add_argument("command", choices=["render", "submit", "status", "cancel"])
+    parser.add_argument("--recipe", default="storyworld", help="a folder under recipes/, or a path")
+    parser.add_argument("--cluster", required=True, help="a profile's name, or the path of its file")
+    parser.add_argument("--out", type=Path, help="render: where the files go; default: runs/<recipe>/jobs")
+    args = parser.parse_args(argv)
+    try:
+        profile, run = profiles.load(args.cluster), load(args.recipe, CHAIN)
+        if isinstance(profile, profiles.Ray):
+            raise UserError(
+                f"CLUSTER={args.cluster}: Ray takes the corpus stage alone: make corpus CLUSTER={args.cluster}."
+            )
+        where = str(profiles.find(args.cluster).resolve())
+        if args.command == "render":
+            text = render(profile, run, where, args.out or Path("runs") / run.name / "jobs")
+        elif args.command == "submit":
+            text = submit(profile, run, where)
+        else:
+            text = (status if args.command == "status" else cancel)(profile, run)
+        sys.stdout.write(text)
+        return 0
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

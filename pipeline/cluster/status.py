@@ -1,0 +1,84 @@
+"""What `make status` prints: for each stage whether it is done, queued, running or stopped, how far it is, and why.
+
+Done is what has a manifest; queued and running is what Slurm says; progress is the last line that the stage itself
+wrote into its job's log; tokens a second are those of the training log.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from pipeline.artifact import RESUME
+from pipeline.cluster.jobs import sealed
+from pipeline.cluster.slurm import Job
+from pipeline.plan.show import quantity
+from pipeline.run import Plan
+
+TAIL = 2**16  # bytes of a log that are looked at
+# As pipeline.progress writes it, after srun's "0: " where a stage ran on several nodes.
+PROGRESS = re.compile(r"(\d+/\d+ \w+ \(\d+%\))  \S+ \S+/s  (?:(\d+ s) left)?")
+# What ended a job, in its own words or Slurm's.
+FAULT = re.compile(r"^(?:\d+: )?((?:error|slurmstepd: error|srun: error|\w*Error): .*)$", re.M)
+
+
+def tail(path: Path) -> str:
+    """The end of a text file."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        return file.read().decode("utf-8", errors="replace")
+
+
+def progress(text: str) -> tuple[str, str]:
+    """How far a stage is by its log, and the time that it has left; empty where it does not say."""
+    found = PROGRESS.findall(text)
+    return (found[-1][0], found[-1][1]) if found else ("", "")
+
+
+def speed(folder: Path) -> str:
+    """Tokens a second by the training log of an unfinished stage."""
+    log = folder / RESUME / "log.jsonl"
+    if not log.is_file():
+        return ""
+    for line in reversed(tail(log).splitlines()):
+        try:
+            return f"{quantity(json.loads(line)['tokens_per_second'])} tokens/s"
+        except (ValueError, KeyError):
+            continue
+    return ""
+
+
+def row(todo: Plan, job: Job | None, log: Path | None) -> list[str]:
+    """stage, state, job, progress, speed, time left, why."""
+    name = f"{todo.run.name}/{todo.stage.name}"
+    found = sealed(todo)
+    if found:
+        return [name, "done", "", "", "", "", f"took {found['seconds']:.0f} s"]
+    text = tail(log) if log else ""
+    if job is None and log is None:
+        return [name, "not queued", "", "", "", "", ""]
+    done, left = progress(text)
+    faults = FAULT.findall(text)
+    last = faults[-1] if faults else ""
+    if job is None:
+        return [name, "stopped", "", done, "", "", last or f"see {log}"]
+    state, number = job.state.lower().replace("_", " "), str(job.number)
+    if job.state == "RUNNING":
+        return [name, state, number, done, speed(todo.folder), left, f"on {job.nodes}, {job.left} until its limit"]
+    if job.active:
+        return [name, state, number, done, "", "", job.reason]
+    return [name, state, number, done, "", "", last or job.reason]
+
+
+def table(plans: list[Plan], jobs: list[Job], logs: dict[Path, Path]) -> str:
+    """One line a stage. jobs: oldest first; logs: the newest log of each artifact's folder."""
+    newest = {(job.folder, job.fingerprint): job for job in jobs}
+    rows = [["stage", "state", "job", "progress", "speed", "left", ""]]
+    rows += [
+        row(todo, newest.get((todo.folder, todo.fingerprint[:16])), logs.get(todo.folder)) for todo in plans
+    ]  # fmt: skip
+    widths = [max(len(line[column]) for line in rows) for column in range(6)]
+    return "".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line[:6], widths, strict=True)), line[6]]).rstrip()
+        + "\n"
+        for line in rows
+    )

@@ -1,0 +1,226 @@
+"""The tables of docs/scale.md: `python -m pipeline.plan.scale --write docs/scale.md`
+
+Everything in them is computed here, from the planner's formulas and the published figures that are named beside them;
+a test keeps the page equal to it. Nothing of it was run on such machines by us.
+"""
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from transformers import LlamaConfig
+
+from pipeline.plan import hardware
+from pipeline.plan.choose import choose, speed, split, splits
+from pipeline.plan.count import Count, build_meta, count
+from pipeline.plan.memory import ENGINES, Engine, Precision, Sharding, states
+from pipeline.plan.show import ENGINE_NAMES, duration, quantity
+from pipeline.pretrain.recipe import Recipe
+
+# name: hidden_size, intermediate_size, layers, heads, key-value heads, vocabulary
+SHAPES = {
+    "125M": (768, 2048, 12, 12, 12, 32_000),
+    "1.1B": (2048, 5632, 22, 32, 4, 32_000),  # TinyLlama's
+    "7B": (4096, 11008, 32, 32, 32, 32_000),  # LLaMA's, 2302.13971, table 2
+    "33B": (6656, 17920, 60, 52, 52, 32_000),
+    "65B": (8192, 22016, 80, 64, 64, 32_000),
+    "405B": (16384, 53248, 126, 128, 8, 128_256),  # Llama 3's, 2407.21783, table 3
+}
+PUBLISHED = {
+    "7B": (10**12, 82_432),
+    "33B": (14 * 10**11, 530_432),
+    "65B": (14 * 10**11, 1_022_362),
+}  # tokens, hours
+CONTEXT, ROWS = 2048, 2048  # 4M tokens a step, as LLaMA
+LINK = 50e9  # bytes a second that a device can send over the network: 400 Gb/s InfiniBand, one card a GPU
+WRITES = (1e9, 5e9, 50e9)  # bytes a second into shared storage
+# 419 unexpected interruptions in 54 days on 16,384 GPUs (Llama 3, 2407.21783, section 3.3.4)
+FAILURES = 419 / (54 * 16_384)  # a day and device
+RESTART = 600.0  # seconds to notice, queue, start and read a checkpoint: assumed
+STATE = 12  # bytes a parameter in a checkpoint: weights and AdamW's two moments, float32 (pipeline/pretrain/state.py)
+SIGNATURE = (
+    8 + 8 + 4 * 128
+)  # bytes a document: its place, its exact hash, 128 MinHash values (pipeline/corpus/near.py)
+SORTING = 56  # bytes a document while bands are sorted and clusters kept: two 8-byte keys, an entry of a Python list
+DOCUMENT = 4_000  # bytes of a web document's text, assumed
+CLEANING = 6.6e-6  # core-seconds a byte: 87.1 for the 13.15 MB that storyworld keeps (make corpus, two AMD EPYC cores)
+
+
+@cache
+def counted(name: str) -> Count:
+    """A shape, counted on the meta device."""
+    hidden, intermediate, layers, heads, key_value, vocabulary = SHAPES[name]
+    config = LlamaConfig(
+        hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=key_value, vocab_size=vocabulary, max_position_embeddings=CONTEXT,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    return count(build_meta(config))
+
+
+def recipe(tokens: int = 10**12, micro: int | None = None) -> Recipe:
+    """A recipe with a batch of 4M tokens."""
+    return Recipe(
+        model={"model_type": "llama"}, context=CONTEXT, batch_size=ROWS, tokens=tokens, learning_rate=3e-4,
+        optimizer="adamw", micro_batch_size=micro,
+    )  # fmt: skip
+
+
+def sent(model: Count, engine: Engine, precision: Precision, devices: int, accumulation: int) -> float:
+    """Bytes that one device sends in a step.
+
+    A ring all-reduce of X bytes sends 2 X (n - 1) / n, a reduce-scatter or an all-gather half of it. DDP all-reduces
+    the gradients; ZeRO-1 and 2 scatter them and gather the weights, the same volume, ZeRO-2 scattering for every
+    micro-batch; ZeRO-3 gathers the weights forward and backward of every micro-batch besides (Rajbhandari et al. 2020,
+    1910.02054, section 7).
+    """
+    width = 2 if precision == "bfloat16" else 4
+    once = width * model.total * (devices - 1) / devices
+    if engine in ("ddp", "zero1"):
+        return 2 * once
+    return (accumulation + 1) * once if engine == "zero2" else 3 * accumulation * once
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def engines() -> str:
+    """What the planner takes for a size of model on a number of H100s."""
+    device, numbers = hardware.device("h100"), (1, 8, 64, 256, 1024)
+
+    def cell(name: str, devices: int) -> str:
+        chosen = choose(splits(counted(name), recipe(), device, devices))
+        if chosen is None:
+            return "does not fit"
+        how = ENGINE_NAMES[chosen.engine] if devices > 1 else "one"
+        kept = ", checkpointed" if chosen.checkpointed else ""
+        return f"{how}{kept}, {chosen.rows} x {chosen.accumulation}, {chosen.memory.peak / 1e9:.0f} GB"
+
+    rows = [[name, *(cell(name, devices) for devices in numbers)] for name in SHAPES]
+    return markdown(["parameters", *(f"{n:,} x H100" if n > 1 else "1 x H100" for n in numbers)], rows)
+
+
+def volumes() -> str:
+    """Memory of the states and bytes sent a step, 7B on 64 devices, one micro-batch and eight."""
+    model, rows = counted("7B"), []
+    for engine in ENGINES:
+        precision: Precision = "autocast" if engine == "ddp" else "bfloat16"
+        of = states(model, Sharding(engine=engine, precision=precision, devices=64, optimizer="adamw"))
+        once, eight = (sent(model, engine, precision, 64, n) for n in (1, 8))
+        rows.append(
+            [ENGINE_NAMES[engine], *(f"{part / 1e9:.1f}" for part in of), f"{once / 1e9:.0f} GB, {once / LINK:.2f} s",
+             f"{eight / 1e9:.0f} GB, {eight / LINK:.2f} s"]
+        )  # fmt: skip
+    head = [
+        "engine",
+        "weights, GB",
+        "gradients, GB",
+        "optimiser, GB",
+        "copies, GB",
+        "sent, one micro-batch",
+        "sent, eight",
+    ]
+    return markdown(head, rows)
+
+
+def published() -> str:
+    """GPU-hours of LLaMA by the planner beside those published."""
+    device, rows = hardware.device("a100-80"), []
+    for name, (tokens, hours) in PUBLISHED.items():
+        asked, model = recipe(tokens, micro=1), counted(name)
+        planned = split(model, asked, device, 2048, "zero3", checkpointed=False)
+        found = speed(model, asked, device, 2048, planned).hours * 2048
+        rows.append(
+            [f"LLaMA {name}, {quantity(tokens)} tokens", f"{found:,.0f}", f"{hours:,}", f"{found / hours:.2f}"]
+        )
+    return markdown(["run on A100-80GB", "GPU-hours, planned at an MFU of 0.45", "published", "ratio"], rows)
+
+
+def checkpoints() -> str:
+    """Sizes of checkpoints and seconds to write them."""
+    rows = []
+    for name in SHAPES:
+        size = STATE * counted(name).total
+        rows.append([name, f"{size / 1e9:,.1f} GB", *(f"{size / rate:,.1f} s" for rate in WRITES)])
+    return markdown(["parameters", "a checkpoint", *(f"at {rate / 1e9:.0f} GB/s" for rate in WRITES)], rows)
+
+
+def failures() -> str:
+    """Expected failures, the interval of checkpoints that loses least, and what is lost then."""
+    rows = []
+    for devices in (8, 64, 256, 1024, 16_384):
+        between = 86_400 / (FAILURES * devices)  # seconds
+        row = [f"{devices:,}", f"{FAILURES * devices:.3g}", f"{between / 3600:,.1f} h"]
+        for name in ("7B", "65B"):
+            write = STATE * counted(name).total / 5e9
+            interval = math.sqrt(2 * write * between)  # Young 1974
+            lost = write / interval + (interval / 2 + RESTART) / between
+            row += [f"{interval / 60:,.0f} min", f"{lost:.1%}"]
+        rows.append(row)
+    head = [
+        "devices",
+        "failures a day",
+        "time between",
+        "7B: checkpoint every",
+        "time lost",
+        "65B: every",
+        "time lost",
+    ]
+    return markdown(head, rows)
+
+
+def corpora() -> str:
+    """Sizes of corpora against the memory of the one process that finds copies, and the work of cleaning."""
+    rows = []
+    for size in (1e9, 1e10, 1e11, 1e12, 1e13):
+        documents = size / DOCUMENT
+        memory = documents * (SIGNATURE + SORTING)
+        hours = size * CLEANING / 3600
+        rows.append([
+            f"{quantity(size)}B", quantity(documents), f"{documents * SIGNATURE / 1e9:,.1f} GB",
+            f"{memory / 1e9:,.1f} GB", f"{hours:,.0f}", duration(hours / 1000),
+        ])  # fmt: skip
+    head = [
+        "text",
+        "documents",
+        "signatures on disk",
+        "memory of deduplication",
+        "core-hours of cleaning",
+        "on 1,000 cores",
+    ]
+    return markdown(head, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "engines": engines, "volumes": volumes, "published": published, "checkpoints": checkpoints, "failures": failures,
+    "corpora": corpora,
+}  # fmt: skip
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def filled(page: str) -> str:
+    """The page with every table as it is computed now."""
+    return PLACE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", page)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the tables, or puts them into a page."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.plan.scale", description=str(__doc__).splitlines()[0])
+    parser.add_argument("--write", type=Path, help="a page with `<!-- table: name -->` and `<!-- end -->` to fill")
+    args = parser.parse_args(argv)
+    if args.write:
+        args.write.write_text(filled(args.write.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        sys.stdout.write("\n".join(f"{name}\n\n{table()}" for name, table in TABLES.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""A recipe on a real Slurm: a chain of jobs, two nodes, time limits, requeues, a dead node, a bad partition."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.artifact import sha256
+from tests.real.slurm_cluster import SlurmCluster, until
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOY = ROOT / "tests" / "toy"
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+PROFILE = {
+    "kind": "slurm",
+    "setup": "export MALLOC_ARENA_MAX=2",
+    "warning": 30,
+    "default": {"partition": "toy", "cpus": 1, "memory": "4G", "time": "0:30:00"},
+    "stages": {"pretrain": {"nodes": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster") as running:
+        yield running
+
+
+class Lab:
+    """A folder for runs, a profile for it, and the commands of a user."""
+
+    def __init__(self, cluster: SlurmCluster, folder: Path, **changes: object) -> None:
+        self.cluster, self.runs = cluster, folder / "runs"
+        self.runs.mkdir(parents=True, exist_ok=True)
+        self.profile = folder / "lab.yaml"
+        self.profile.write_text(yaml.safe_dump({**PROFILE, "runs": str(self.runs), **changes}))
+
+    def make(self, target: str, recipe: Path = TOY) -> subprocess.CompletedProcess:
+        venv = Path(sys.executable).parent.parent
+        return subprocess.run(
+            [
+                "make", "--no-print-directory", "-o", f"{venv}/.ready", f"VENV={venv}", target, f"RECIPE={recipe}",
+                f"CLUSTER={self.profile}",
+            ],
+            cwd=ROOT, env=self.cluster.env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def submit(self, recipe: Path = TOY) -> dict[str, int]:
+        """The numbers of the jobs that were submitted."""
+        done = self.make("submit", recipe)
+        assert done.returncode == 0, done.stderr
+        rows = [line.split(": job ") for line in done.stdout.splitlines() if ": job " in line]
+        return {name.rpartition("/")[2]: int(rest.split(",")[0]) for name, rest in rows}
+
+    def log(self, stage: str) -> str:
+        return "".join(path.read_text() for path in sorted((self.runs / "toy" / "logs").glob(f"{stage}-[0-9]*.log")))
+
+    def wait(self, jobs: dict[str, int], seconds: float) -> None:
+        """Until every job is completed; fails at once, with the log, where one is not."""
+
+        names = {number: name for name, number in jobs.items()}
+
+        def completed() -> bool:
+            states = {names[number]: state for number, state in self.cluster.states().items() if number in names}
+            for name, state in states.items():
+                assert state in ("PENDING", "RUNNING", "COMPLETING", "COMPLETED"), f"{name} {state}: {self.log(name)}"
+            return set(states.values()) == {"COMPLETED"}
+
+        until(completed, seconds, lambda: f"not done in {seconds} s: {self.make('status').stdout}")
+
+    def weights(self, stage: str = "pretrain") -> str:
+        return sha256(self.runs / "toy" / stage / "model" / "model.safetensors")
+
+    def start_from(self, other: "Lab") -> "Lab":
+        """Takes over what comes before pretraining."""
+        for stage in ("collect", "corpus", "tokenizer"):
+            shutil.copytree(other.runs / "toy" / stage, self.runs / "toy" / stage)
+        return self
+
+    def checkpointed(self, run: str = "toy") -> bool:
+        return any((self.runs / run / "pretrain" / "resume").glob("step-*/sha256.json"))
+
+
+@pytest.fixture(scope="module")
+def finished(cluster, tmp_path_factory):
+    """The toy recipe up to pretraining, on two nodes: what the others start from and are compared with."""
+    folder = tmp_path_factory.mktemp("chain")
+    lab = Lab(cluster, folder)
+    lab.wait(lab.submit(pretraining_alone(folder)), 400)
+    return lab
+
+
+def test_two_nodes_train_to_the_loss_of_one_process(finished, tmp_path):
+    """They add up the same numbers in another order: float32 leaves them six digits."""
+    lab = Lab(finished.cluster, tmp_path).start_from(finished)
+    subprocess.run(
+        [sys.executable, "-m", "pipeline.run", "pretrain", "--recipe", str(TOY), "--runs", str(lab.runs)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    one, two = (
+        json.loads((runs / "toy" / "pretrain" / "manifest.json").read_text()) for runs in (lab.runs, finished.runs)
+    )
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert two["metrics"]["heldout_bits_per_byte"] == pytest.approx(one["metrics"]["heldout_bits_per_byte"], rel=1e-5)
+    assert two["metrics"]["final_loss"] == pytest.approx(one["metrics"]["final_loss"], rel=1e-5)
+    assert two["cpu_seconds"] > 2, "what both nodes used is counted, not what srun did"
+
+
+def test_a_requeued_job_on_two_nodes_ends_with_the_same_weights(cluster, finished, tmp_path):
+    """Slurm takes the nodes away and queues the job again, as it does for one that is preempted."""
+    lab = Lab(cluster, tmp_path, preemptible=True).start_from(finished)
+    number = lab.submit(pretraining_alone(tmp_path))["pretrain"]
+    until(lab.checkpointed, 90, lambda: lab.log("pretrain"))
+    cluster.say("scontrol", "requeue", str(number))
+    lab.wait({"pretrain": number}, 180)
+    assert cluster.job(number)["Restarts"] == "1"
+    assert "[toy/pretrain] resumes" in lab.log("pretrain")
+    assert lab.weights() == finished.weights()
+
+
+def test_a_job_at_its_time_limit_writes_a_checkpoint_and_queues_itself_again(cluster, finished, tmp_path):
+    """Bit for bit the weights of a run that nobody disturbed, on this machine and without Slurm."""
+    lab = Lab(cluster, tmp_path, stages={}).start_from(finished)
+    recipe = pretraining_alone(tmp_path, tokens=1_600_000, checkpoint_every=1_000_000)
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(lab.runs, undisturbed)
+    number = lab.submit(recipe)["pretrain"]
+    until(lambda: cluster.job(number)["JobState"] == "RUNNING", 60, lambda: str(cluster.job(number)))
+    cluster.say("scontrol", "update", f"JobId={number}", "TimeLimit=1")
+    other = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.run", "pretrain", "--recipe", str(recipe), "--runs", str(undisturbed)],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until(lambda: "reached its time limit" in lab.log("pretrain"), 120, lambda: lab.log("pretrain"))
+        assert lab.checkpointed(), "no step is a multiple of checkpoint_every: only the warning can have written one"
+        until(lambda: cluster.job(number)["Restarts"] == "1", 60, lambda: str(cluster.job(number)))
+        cluster.say("scontrol", "update", f"JobId={number}", "TimeLimit=30")
+        lab.wait({"pretrain": number}, 240)
+        assert other.wait(240) == 0
+    finally:
+        other.kill()
+        other.wait()
+    assert "[toy/pretrain] resumes" in lab.log("pretrain")
+    assert lab.weights() == sha256(undisturbed / "toy" / "pretrain" / "model" / "model.safetensors")
+
+
+def test_a_dead_node_fails_the_job_and_submit_goes_on(cluster, finished, tmp_path):
+    lab = Lab(cluster, tmp_path).start_from(finished)
+    recipe = pretraining_alone(tmp_path)
+    number = lab.submit(recipe)["pretrain"]
+    until(lab.checkpointed, 90, lambda: lab.log("pretrain"))
+    cluster.kill("n2")
+    until(lambda: cluster.states()[number] not in ("RUNNING", "COMPLETING"), 90, lambda: lab.log("pretrain"))
+    assert cluster.states()[number] in ("NODE_FAIL", "FAILED")
+    assert "closed its wire without a word: its job or machine ended" in lab.log("pretrain")
+    assert not (lab.runs / "toy" / "pretrain" / "manifest.json").exists()
+    line = next(row for row in lab.make("status", recipe).stdout.splitlines() if row.startswith("toy/pretrain"))
+    assert "node fail" in line or "failed" in line
+    cluster.start("n2", "slurmd", "-D", "-N", "n2")
+    again = lab.submit(recipe)["pretrain"]
+    lab.wait({"pretrain": again}, 180)
+    assert "[toy/pretrain] resumes" in lab.log("pretrain")
+    assert lab.weights() == finished.weights()
+
+
+def test_a_partition_that_is_not_there_is_named_and_nothing_is_submitted(cluster, tmp_path):
+    lab = Lab(cluster, tmp_path, stages={"report": {"partition": "gpus"}})
+    before = set(cluster.states())
+    done = lab.make("submit")
+    assert done.returncode != 0
+    assert f"error: {lab.profile}: partition = gpus: the cluster has toy. Nothing was submitted." in done.stderr
+    assert {number for number, state in cluster.states().items() if state != "CANCELLED"} <= before
+
+
+def test_cancel_takes_the_jobs_of_a_run_out_of_the_queue(cluster, tmp_path):
+    lab = Lab(cluster, tmp_path)
+    jobs = lab.submit()
+    done = lab.make("cancel")
+    assert f"toy/report: job {jobs['report']} is cancelled" in done.stdout
+    until(
+        lambda: {cluster.states()[n] for n in jobs.values()} <= {"CANCELLED", "COMPLETED"},
+        60,
+        lambda: str(cluster.states()),
+    )
+    assert lab.make("cancel").stdout == "toy: nothing of it is queued\n"
+
+
+def test_the_stages_that_a_recipe_still_needs_become_a_chain_of_jobs(finished):
+    jobs = finished.submit()
+    assert list(jobs) == ["check", "sft", "preferences", "reward", "dpo", "ppo", "evaluate", "report"]
+    assert "toy/report: is queued already, as job" in finished.make("submit").stdout
+    finished.wait(jobs, 800)
+    assert finished.make("submit").stdout == "toy: every stage is done\n"
+    rows = finished.make("status").stdout.splitlines()
+    assert [line.split()[1] for line in rows[1:]] == ["done"] * 11
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.runs", "verify", "--recipe", "toy", "--runs", str(finished.runs)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def test_corpus_tasks_as_jobs_write_the_bytes_of_the_local_executor(cluster, finished, tmp_path):
+    """A job that submits jobs, waits for them and goes on."""
+    recipe = pretraining_alone(tmp_path)
+    for stage in ("tokenizer", "pretrain"):
+        (recipe / f"{stage}.yaml").unlink()
+    keys = yaml.safe_load((TOY / "corpus.yaml").read_text())
+    (recipe / "corpus.yaml").write_text(yaml.safe_dump({**keys, "executor": "slurm"}))
+    lab = Lab(cluster, tmp_path)
+    before = len(cluster.states())
+    jobs = lab.submit(recipe)
+    lab.wait(jobs, 400)
+    assert len(cluster.states()) > before + len(jobs), "the tasks were jobs of their own"
+    assert corpus(lab.runs) == corpus(finished.runs)
+
+
+def corpus(runs: Path) -> dict[str, str]:
+    """What the stage wrote, by hash, but for its funnel, which holds times."""
+    outputs = json.loads((runs / "toy" / "corpus" / "manifest.json").read_text())["outputs"]
+    return {one["file"]: one["sha256"] for one in outputs if one["file"] not in ("funnel.json", "metrics.json")}
+
+
+def pretraining_alone(folder: Path, **changes: int) -> Path:
+    """The toy recipe up to pretraining."""
+    recipe = folder / "recipes" / "toy"
+    recipe.mkdir(parents=True)
+    for stage in ("collect", "corpus", "tokenizer", "pretrain"):
+        shutil.copyfile(TOY / f"{stage}.yaml", recipe / f"{stage}.yaml")
+    if changes:
+        keys = yaml.safe_load((TOY / "pretrain.yaml").read_text())
+        (recipe / "pretrain.yaml").write_text(yaml.safe_dump({**keys, **changes}))
+    return recipe

@@ -1,0 +1,85 @@
+"""How a stage's processes are started on several hosts, and what SkyPilot is told."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import launch
+from pipeline.chain import BY_NAME
+from pipeline.cluster import sky
+from pipeline.launch import Hosts, Place, agent_command, command, config
+from pipeline.stage import UserError
+
+FOLDER = Path("/shared/runs/toy/pretrain")
+SECOND = Place(rank=1, nodes=2, head="10.0.0.1", port=29_500)
+
+
+def hosts(names: str) -> Hosts:
+    return Hosts(names=names, port=29_500, quiet=60)
+
+
+def test_a_stage_on_several_nodes_of_slurm_is_started_by_srun_on_each():
+    line, _ = command(BY_NAME["pretrain"], FOLDER, config("cpu"), hosts("slurm"))
+    assert line[:4] == ["srun", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--label"]
+    assert line[4:8] == [sys.executable, "-m", "pipeline.cluster.node", str(FOLDER)]
+
+
+def test_a_stage_on_named_hosts_starts_this_one_s_share():
+    line, _ = command(BY_NAME["pretrain"], FOLDER, config("cpu"), hosts("10.0.0.1,10.0.0.2"))
+    assert line[:4] == [sys.executable, "-m", "pipeline.cluster.node", str(FOLDER)]
+    assert line[4:] == [
+        "--hosts", "10.0.0.1,10.0.0.2", "--port", "29500", "--quiet", "60", "--accel", "cpu", "--driven",
+    ]  # fmt: skip
+
+
+def test_a_stage_of_one_process_stays_where_the_driver_is():
+    line, processes = command(BY_NAME["tokenizer"], FOLDER, config("cpu"), hosts("slurm"))
+    assert (line, processes) == ([sys.executable, "-m", "pipeline.worker", str(FOLDER)], 1)
+
+
+def test_on_cpu_torchrun_is_told_its_node_and_where_the_first_is():
+    line, processes = agent_command(FOLDER, config("cpu_ddp2"), SECOND)
+    assert processes == 2
+    assert line[2:8] == [
+        "torch.distributed.run", "--nnodes=2", "--node_rank=1", "--master_addr=10.0.0.1", "--master_port=29501",
+        "--nproc_per_node=2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cards", "accel", "total"), [(1, "single_gpu", 2), (8, "ddp", 16)])
+def test_on_gpus_accelerate_takes_the_command_and_counts_all_processes(monkeypatch, cards, accel, total):
+    """accelerate's own parser and checks read it; that it trains needs GPUs."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+    monkeypatch.setattr(launch, "gpus", lambda: ["NVIDIA H100 80GB HBM3"] * cards)
+    line, processes = agent_command(FOLDER, config(accel), SECOND)
+    assert (line[2], processes) == ("accelerate.commands.launch", cards)
+    args, *_ = _validate_launch_command(launch_command_parser().parse_args(line[3:]))
+    assert (args.num_processes, args.num_machines, args.machine_rank) == (total, 2, 1)
+    assert (args.main_process_ip, args.main_process_port, args.multi_gpu) == ("10.0.0.1", 29_501, True)
+    assert (args.module, args.training_script, args.training_script_args) == (True, "pipeline.worker", [str(FOLDER)])
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """A `sky` that notes what it is told, and fails when told to cancel."""
+    notes, program = tmp_path / "notes", tmp_path / "sky"
+    program.write_text(
+        f'#!/bin/bash\necho "$@" >> {notes}\n'
+        '[ "$2" = cancel ] && { echo "no such job" >&2; exit 1; }\ncat "${@: -1}"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return notes
+
+
+def test_sky_launches_the_task_as_a_managed_job(told):
+    assert sky.submit("name: toy\n", "toy") == "name: toy\n"
+    assert told.read_text().startswith("jobs launch --yes --detach-run --name toy /")
+
+
+def test_what_sky_refuses_is_said_in_its_words(told):
+    with pytest.raises(UserError, match="sky jobs: no such job"):
+        sky.cancel("toy")
+    assert told.read_text() == "jobs cancel --yes --name toy\n"
