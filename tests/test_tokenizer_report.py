@@ -10,8 +10,6 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import AutoTokenizer
 
 from pipeline import chat
-from pipeline.chain import CHAIN
-from pipeline.recipe import RECIPES, load
 from pipeline.stage import UserError
 from pipeline.tokenizer.fertility import Fertility
 from pipeline.tokenizer.figure import MOST_GROUPS, groups_of, short
@@ -44,7 +42,6 @@ def made(corpus, other, tmp_path_factory):
         (folder / "texts" / f"{language}.txt").write_text(text, encoding="utf-8")
     recipe = Recipe(
         vocab_size=400, compare=(str(other),), parallel=str(folder / "texts"),
-        model={"hidden_size": 10, "layer_parameters": 6000},
     )  # fmt: skip
     metrics = make_recipe(folder / "out", corpus, recipe)
     return folder / "out", metrics, json.loads((folder / "out" / "fertility.json").read_text())["tokenizers"]
@@ -78,15 +75,6 @@ def test_parallel_texts_are_read_by_every_tokenizer(made):
     assert entries[0]["parallel"]["fra"]["tokens"] == len(chat.encode_text(own, PARALLEL["fra"]))
     table = (out / "fertility.md").read_text()
     assert re.search(rf"\| jpn \|.*\| {entries[0]['parallel']['jpn']['tokens']} \|", table)
-
-
-def test_embedding_share_is_that_of_the_model_to_come(made):
-    _, metrics, (own, beside) = made
-    size = own["vocabulary_size"]
-    assert metrics["embedding_share"] == own["embedding_share"] == 10 * size / (10 * size + 6000)
-    assert beside["embedding_share"] == 2600 / 8600
-    untied = Recipe(model={"hidden_size": 10, "layer_parameters": 6000, "tied": False})
-    assert untied.model.embedding_share(400) == 8000 / 14_000
 
 
 def test_a_zip_of_parallel_texts_is_read_like_a_folder(made, corpus, tmp_path):
@@ -194,23 +182,3 @@ def test_single_characters_and_unused_entries_are_told_by_id():
     found = fertility.report()
     assert found["all"]["single_characters"] == 1 and found["unused_vocabulary_share"] == 0.5
     assert found["by_language"] == {} and found["all"]["words"] == 2
-
-
-def test_the_model_that_a_recipe_names_here_is_the_one_it_trains():
-    """tokenizer.yaml says the model's size before pretrain.yaml does; they must not drift apart."""
-    from pipeline.plan.count import build_meta, count
-    from pipeline.pretrain.model import configure
-
-    compared = 0
-    for folder in sorted(path for path in RECIPES.iterdir() if (path / "tokenizer.yaml").exists()):
-        run = load(str(folder), CHAIN)
-        tokenizer, pretrain = run.own["tokenizer"], run.own.get("pretrain")
-        if getattr(tokenizer, "model", None) is None or pretrain is None:
-            continue
-        vocabulary = tokenizer.vocabulary
-        counted = count(build_meta(configure(pretrain.model, pretrain.context, vocabulary=vocabulary)))
-        embeddings = vocabulary * counted.hidden * (1 if tokenizer.model.tied else 2)
-        assert tokenizer.model.hidden_size == counted.hidden, folder.name
-        assert tokenizer.model.layer_parameters == counted.total - embeddings, folder.name
-        compared += 1
-    assert compared >= 2

@@ -24,22 +24,6 @@ class Extend(Section):
     new_tokens: int = Field(ge=1, le=1_000_000)
 
 
-class Model(Section):
-    """The model to come, for the share of its parameters that are embeddings (`python -m pipeline.plan` counts them).
-
-    layer_parameters: all but the embeddings. tied: whether input and output embeddings are one matrix.
-    """
-
-    hidden_size: int = Field(ge=1)
-    layer_parameters: int = Field(ge=1)
-    tied: bool = True
-
-    def embedding_share(self, vocabulary: int) -> float:
-        """Of all parameters, with a vocabulary of that size."""
-        embeddings = vocabulary * self.hidden_size * (1 if self.tied else 2)
-        return embeddings / (embeddings + self.layer_parameters)
-
-
 class Recipe(StageRecipe):
     """Keys of tokenizer.yaml.
 
@@ -52,7 +36,6 @@ class Recipe(StageRecipe):
     extend: no tokenizer of one's own, but an existing one with more pieces.
     compare: other tokenizers to stand beside this one in the report: folders, or `org/name@` and the commit.
     parallel: a folder or zip of one text in many languages, `<language>.txt` each, for the report.
-    model: the model to come, for the report.
     """
 
     kind: Literal["bpe", "unigram", "wordpiece", "byte", "char"] = "bpe"
@@ -63,7 +46,6 @@ class Recipe(StageRecipe):
     extend: Extend | None = None
     compare: tuple[Named, ...] = ()
     parallel: str | None = Field(default=None, min_length=1)
-    model: Model | None = None
 
     @field_validator("compare")
     @classmethod

@@ -29,7 +29,6 @@ HEAD = {
     "exact_share": "documents that come back exactly",
     "lost_character_share": "characters lost",
     "unknown_share": "unknown tokens",
-    "embedding_share": "embeddings' share of the model",
 }
 FIGURES = {"bytes_per_token": "bytes a token", "tokens_per_word": "a word"}
 Batches = Iterable[tuple[list[str], list[str], list[str]]]
@@ -58,8 +57,6 @@ def write(recipe: Recipe, out: Path, own: Fertility, beside: dict[str, Fertility
     write_atomically(out / "fertility.md", tables(entries))
     write_atomically(out / "fertility.svg", draw(entries))
     metrics = own.metrics(seed)
-    if recipe.model:
-        metrics["embedding_share"] = recipe.model.embedding_share(len(own.used))
     if recipe.extend:
         metrics |= saving(own, beside[recipe.extend.tokenizer], seed)
     return metrics
@@ -86,7 +83,6 @@ def entry(recipe: Recipe, name: str, fertility: Fertility) -> dict[str, Any]:
     return {
         "name": name,
         "kind": kind_of(recipe, fertility.tokenizer) if name == OWN else type(fertility.tokenizer.model).__name__,
-        "embedding_share": recipe.model.embedding_share(found["vocabulary_size"]) if recipe.model else None,
         **found,
         "parallel": parallel(recipe.parallel, fertility) if recipe.parallel else {},
     }
