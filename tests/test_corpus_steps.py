@@ -149,7 +149,7 @@ CODE = "x1 = foo(bar, baz_qux)\nzz.y(k=v, w=u)\n" * 12
     ],
 )
 def test_language_keeps_english_even_around_code(text, kept):
-    step = Language(("en",), None)
+    step = Language(("en",), None, None)
     assert (step.filter(Document(text=text, id="x")) is True) is kept
 
 
@@ -229,7 +229,8 @@ def test_candidates_hold_every_similar_pair_and_few_others():
     texts += [edited(text, 0.02, rng) for text in texts[:100]]
     grams = [ngrams(tuple(text), near.SHINGLE) for text in texts]
     digests = near.RMinHash.digests_from_token_sets([sorted(g) for g in grams], near.PERMUTATIONS, near.SEED)
-    found = set(near.candidates(np.asarray(digests, dtype=np.uint32), 0.7))
+    signatures = np.asarray(digests, dtype=np.uint32)
+    found = {(int(a), int(b)) for a, b in near.candidates(signatures, 0.7, np.arange(len(texts)))}
     similar = {
         (a, a + 200)
         for a in range(100)

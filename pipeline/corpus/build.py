@@ -64,12 +64,16 @@ def workspace(job: Job, found: list[sources.Source]) -> Path:
     return folder
 
 
+def model_path(recipe: Recipe) -> Path | None:
+    """The fastText model that the recipe names for languages."""
+    return Path(recipe.language_model).expanduser() if recipe.language_model else None
+
+
 def check(recipe: Recipe, collect: Path) -> list[Path]:
     """Refuses what can be refused before any work. Returns the benchmarks' files."""
-    extract.check(recipe.extractor)
     quality.check(recipe.quality)
     if recipe.languages is not None:
-        language.check(recipe.languages)
+        language.check(recipe.languages, model_path(recipe))
     paths = decontaminate.benchmarks(collect) if recipe.decontaminate_ngram is not None else []
     for path in paths:
         decontaminate.count(path)
@@ -99,7 +103,7 @@ def cleaning(recipe: Recipe, found: list[sources.Source], folder: Path) -> list[
     if recipe.repair:
         steps.append(Repair())
     if recipe.languages is not None:
-        steps.append(language.Language(recipe.languages, books.ledger("language")))
+        steps.append(language.Language(recipe.languages, model_path(recipe), books.ledger("language")))
     if recipe.dedup.passages:
         steps.append(Passages(books.ledger("passages")))
     steps += quality.filters(recipe.quality, books.ledger)
@@ -120,7 +124,7 @@ def find_copies(recipe: Recipe, folder: Path) -> float:
     """Writes removals.npz; returns the seconds that took."""
     started, path = time.monotonic(), folder / "removals.npz"
     if not path.exists():
-        gone = near.removals(folder / "signatures", folder / "clean", recipe.dedup.exact, recipe.dedup.near)
+        gone = near.removals(folder / "signatures", folder / "clean", recipe.dedup)
         near.write_removals(gone, folder / "removals.tmp.npz")
         (folder / "removals.tmp.npz").replace(path)
     return time.monotonic() - started
