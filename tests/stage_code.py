@@ -20,7 +20,7 @@ NOTES = Path(__file__).with_name("stage_code.json")
 # Code outside its room that can change what a stage writes.
 SHARED = {
     "collect": ["world"],
-    "corpus": ["intervals.py"],
+    "corpus": ["intervals.py", "secrets.py"],
     "tokenizer": ["store.py", "chat_template.jinja"],
     "pretrain": ["store.py", "training_state.py"],
     "sft": ["chat.py", "trainers.py", "checkpoint.py", "intervals.py", "generate.py", "adapter.py", "lora.py"],

@@ -290,7 +290,6 @@ def rewrite(collect: Path, **keys: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"extractor": "trafilatura"}, "trafilatura is not installed"),
         ({"languages": ["klingon"]}, "unknown klingon"),
         ({"quality": {"c4": {"min_words": 1}}}, "C4QualityFilter takes no 'min_words'"),
         ({"safety": {"labels": ["spam"]}}, "labelled.jsonl"),
@@ -298,8 +297,6 @@ def rewrite(collect: Path, **keys: str) -> None:
     ],
 )
 def test_recipe_that_cannot_work_is_one_clear_message(tmp_path, keys, message):
-    if "trafilatura" in message:
-        pytest.importorskip("resiliparse")
     with pytest.raises(UserError, match=message):
         run(job(toy(tmp_path / "collect", clean=4), tmp_path / "out", **keys))
 

@@ -14,10 +14,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
 from pipeline.corpus import (
+    across,
     classifier,
     decontaminate,
     extract,
@@ -61,7 +63,7 @@ def workspace(job: Job, found: list[sources.Source]) -> Path:
     identity = [STAGE.version, job.recipe.model_dump(mode="json"), job.seed, [repr(source) for source in found]]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     folder = job.resume / key
-    for name in ("models", "clean", "signatures", "buckets", "dropped"):
+    for name in ("models", "clean", "signatures", "passages", "buckets", "dropped"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -126,6 +128,8 @@ def cleaning(recipe: Recipe, found: list[sources.Source], folder: Path) -> list[
     if recipe.privacy:
         steps.append(Privacy(recipe.privacy, books.ledger("privacy")))
     steps.append(near.Signatures(folder / "signatures"))
+    if recipe.dedup.across is not None:
+        steps.append(across.Notes(folder / "passages"))
     steps.append(shuffle.writer(folder / "clean", "${rank}.parquet", final=False))
     return steps
 
@@ -136,6 +140,9 @@ def find_copies(recipe: Recipe, folder: Path) -> float:
     if not path.exists():
         gone = near.removals(folder / "signatures", folder / "clean", recipe.dedup)
         near.write_removals(gone, folder / "removals.tmp.npz")
+        if recipe.dedup.across is not None:
+            places = np.array(sorted(gone), dtype=np.int64)
+            np.save(folder / "passages.npy", across.repeated(folder / "passages", places, recipe.dedup.across))
         (folder / "removals.tmp.npz").replace(path)
     return time.monotonic() - started
 
@@ -146,6 +153,8 @@ def dealing(recipe: Recipe, benchmarks: list[Path], folder: Path, seed: int) -> 
     books.count = 50  # after every step of the first pass
     steps: list[PipelineStep] = [shuffle.reader(folder / "clean")]
     steps.append(near.DropCopies(folder / "removals.npz", books.ledger("dedup")))
+    if recipe.dedup.across is not None:
+        steps.append(across.DropRepeated(folder / "passages.npy", books.ledger("passages across")))
     if benchmarks and recipe.decontaminate_ngram is not None:
         ledger = books.ledger("decontaminate", decontaminate.MatchLedger)
         steps.append(decontaminate.Decontaminate(tuple(benchmarks), recipe.decontaminate_ngram, ledger))

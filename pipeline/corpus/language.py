@@ -37,7 +37,7 @@ def identify(text: str) -> tuple[str, float]:
     """(ISO 639 code, probability) by the two models; the probability is CLD2's share of the text where it was sure."""
     try:
         reliable, _, ((_, code, percent, score), *_) = pycld2.detect(text)
-    except pycld2.error:  # characters that UTF-8 cannot hold, or that CLD2 refuses
+    except (pycld2.error, UnicodeEncodeError):  # characters that CLD2 refuses, or that UTF-8 cannot hold
         reliable, code, percent, score = False, "un", 0, 0.0
     code = CODES.get(code, code)
     sure = reliable and percent >= SURE_PERCENT and code in langid().labels

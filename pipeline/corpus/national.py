@@ -77,6 +77,6 @@ def find(text: str) -> Iterator[tuple[int, int]]:
                 continue
             if one.named and not NAMED.search(text[max(0, start - REACH) : start]):
                 continue
-            if one.module is None or checker(one.module).is_valid(match.group()):
+            if one.module is None or checker(one.module).is_valid(match.group().replace(" ", "")):
                 taken.append((start, end))
                 yield start, end

@@ -73,13 +73,15 @@ class Quality(Section):
 class Dedup(Section):
     """Deduplication. near: Jaccard similarity of word 5-grams from which two documents are near-copies.
 
-    url: of documents with the same address the first stays. passages: of passages repeated inside a document.
+    url: of documents with the same address the first stays. passages: of passages repeated inside a document the first
+    stays. across: a line that stands in so many documents stays in the first of them only; null leaves them.
     """
 
     url: bool = True
     exact: bool = True
     near: float | None = Field(default=0.7, ge=0.3, le=1)
     passages: bool = True
+    across: int | None = Field(default=6, ge=2)
 
 
 class Recipe(StageRecipe):
