@@ -16,8 +16,9 @@ from datatrove.data import Document
 from bench.corpus_data import Row, jsonl_of, only
 from bench.corpus_stock import minhash_seconds, stock_blocks, stock_extraction
 from pipeline.collect import pydocs
-from pipeline.corpus import lexicon, near, privacy, quality
+from pipeline.corpus import across, lexicon, near, privacy, quality
 from pipeline.corpus.boilerplate import without
+from pipeline.corpus.decontaminate import Index
 from pipeline.corpus.language import ENOUGH, identify, middle
 from pipeline.corpus.passages import once
 from pipeline.corpus.recipe import Quality, Recipe
@@ -36,21 +37,24 @@ class Clock:
 
 
 def texts(data: Path, megabytes: int) -> list[str]:
-    """Documents of so many megabytes or more, where there is so much."""
+    """Documents of so many megabytes: books and PEPs, and docstrings of what is installed where more is wanted."""
     found: list[str] = []
     for pattern in ("classic_books/*.jsonl*", "kids_classics/*.jsonl*", "python_peps/*.jsonl*"):
         for row in jsonl_of(only(data, pattern)):
             found += [row["text"][at : at + PIECE] for at in range(0, len(row["text"]), PIECE)]
-    missing = megabytes * 1_000_000 - sum(map(len, found))
-    if missing > 0:
-        documents, _ = pydocs.read(max(missing, 10_000))
-        found += [row["text"] for row in documents]
-    return found
+    size, wanted = sum(map(len, found)), megabytes * 1_000_000
+    if size < wanted:
+        documents, _ = pydocs.read(wanted - size)
+        return found + [row["text"] for row in documents]
+    return found[:: size // wanted]
 
 
-def ours() -> dict[str, Callable[[Document], object]]:
-    """The steps that a default recipe runs on text, each with datatrove's own thresholds."""
+def ours(data: Path) -> dict[str, Callable[[Document], object]]:
+    """The steps that a default recipe runs on text, with datatrove's own thresholds; gsm8k's items as benchmark."""
     repair, recipe = Repair(), Recipe()
+    index = Index(recipe.decontaminate_ngram or 13)
+    for number, row in enumerate(jsonl_of(only(data, "gsm8k_train/*.jsonl*"))):
+        index.add("gsm8k", str(number), row["question"])
     wanted = Quality(gopher_quality={}, gopher_repetition={}, c4={}, fineweb={})
     filters = {step.name: step for step in quality.filters(wanted, lambda name: None)}  # type: ignore[arg-type,return-value]
     return {
@@ -61,6 +65,8 @@ def ours() -> dict[str, Callable[[Document], object]]:
         "coarse words": lambda doc: lexicon.share(doc.text),
         "boilerplate": lambda doc: without(doc.text),
         "privacy": lambda doc: privacy.find(doc.text, recipe.privacy),
+        "passages across": lambda doc: {across.key(line) for line in doc.text.split("\n")},
+        "decontaminate": lambda doc: index.find(doc.text),
     }
 
 
@@ -85,9 +91,9 @@ def signed(documents: Sequence[str]) -> float:
     return time.process_time() - started
 
 
-def run(documents: Sequence[str]) -> tuple[dict[str, Clock], dict[str, float], int]:
+def run(data: Path, documents: Sequence[str]) -> tuple[dict[str, Clock], dict[str, float], int]:
     """(our clocks, stock's seconds on every SHARE-th document, their number)."""
-    steps, stock = ours(), stock_blocks()
+    steps, stock = ours(data), stock_blocks()
     clocks = {name: Clock() for name in steps}
     other = dict.fromkeys(stock, 0.0)
     for step in (*steps.values(), *stock.values()):  # loads models
@@ -150,4 +156,4 @@ def lines(documents: Sequence[str], clocks: dict[str, Clock], stock: dict[str, f
 def measure(data: Path, megabytes: int) -> list[Row]:
     """The lines on speed, and extraction by the page."""
     documents = texts(data, megabytes)
-    return [*lines(documents, *run(documents)), *stock_extraction(data)]
+    return [*lines(documents, *run(data, documents)), *stock_extraction(data)]
