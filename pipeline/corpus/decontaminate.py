@@ -32,10 +32,16 @@ class Match:
 
 
 class Index:
-    """Looks up every n-gram of a document; keys are word tuples, first come first kept."""
+    """Looks up every n-gram of a document; keys are word tuples, first come first kept.
+
+    Items of n words and more have one table, shorter ones one for each length. A document is looked through once, for
+    the first words of any n-gram; only where they stand are the tables asked.
+    """
 
     def __init__(self, n: int) -> None:
         self.n = n
+        self.head = min(n, SHORT)
+        self.heads: set[tuple[str, ...]] = set()
         self.grams: dict[int, dict[tuple[str, ...], tuple[str, str]]] = {}
         self.whole: dict[tuple[str, ...], tuple[str, str]] = {}
 
@@ -51,14 +57,17 @@ class Index:
         table = self.grams.setdefault(size, {})
         for start in range(len(words) - size + 1):
             table.setdefault(words[start : start + size], (benchmark, item))
+            self.heads.add(words[start : start + self.head])
 
     def find(self, text: str) -> Match | None:
         """The first leak in the text."""
         words = normal_words(text)
         if found := self.whole.get(words):
             return Match(benchmark=found[0], item=found[1], passage=" ".join(words))
-        for size, table in sorted(self.grams.items(), reverse=True):
-            for start in range(len(words) - size + 1):
+        head, heads = self.head, self.heads
+        starts = [start for start in range(len(words) - head + 1) if words[start : start + head] in heads]
+        for size, table in sorted(self.grams.items(), reverse=True) if starts else ():
+            for start in starts:
                 if found := table.get(words[start : start + size]):
                     return Match(benchmark=found[0], item=found[1], passage=" ".join(words[start : start + size]))
         return None

@@ -1,40 +1,65 @@
 """Extraction: the main text of an HTML page, without navigation, adverts and footers.
 
-resiliparse reads 200 to 300 pages a second and matches trafilatura on articles; trafilatura (not in the lock) is
-better on forums and product pages and 10 to 20 times slower. datatrove's own extractors start a process a task and
-count a slow import as a timeout, so the library is called here directly.
+Two extractors with different faults share the work. resiliparse (300 pages a second) is right where a page is little
+more than its text, and where it is wrong it keeps too little or too much; trafilatura (20 a second) is better on
+forums, shops and front pages, and where it is wrong it keeps a fragment. So resiliparse's text stands where it is
+nearly all the visible text there is; else trafilatura's, unless that is a fragment of resiliparse's. `make
+bench-corpus` compares the pair with each alone. datatrove's own extractors start a process a task and count a slow
+import as a timeout, so the libraries are called here directly.
 """
 
-import importlib.util
 import re
 
 from datatrove.data import Document
 
 from pipeline.corpus.step import Ledger, Step
-from pipeline.stage import UserError
 
 # resiliparse marks list items with a bullet of its own.
 BULLET = re.compile(r"^[ \t]*•[ \t]*", re.MULTILINE)
 SINGLE_BREAK = re.compile(r"[ \t]*\n[ \t]*")
+NEARLY_ALL = 0.8  # share of the visible words from which resiliparse's text stands
+FRAGMENT = 0.6  # share of resiliparse's words below which trafilatura's text is taken for a fragment
+LONG_PAGE = 3_000_000  # characters of HTML above which trafilatura would take minutes
+
+# Both parsers' time grows with the square of the nesting; browsers stop at 512.
+MAX_DEPTH = 512
+TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+# Elements that have no end tag, or whose end tag may be left out: an open one is no level of nesting.
+ENDLESS = frozenset(
+    (
+        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "param",
+        "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option", "optgroup", "colgroup", "html",
+        "head", "body", "rb", "rt", "rp",
+    )
+)  # fmt: skip
 
 
-def check(extractor: str) -> None:
-    """Raises UserError where the extractor is not installed."""
-    if extractor == "trafilatura" and importlib.util.find_spec("trafilatura") is None:
-        raise UserError(
-            "corpus.yaml: extractor: trafilatura is not installed. pip install trafilatura lxml_html_clean, "
-            "or take extractor: resiliparse."
-        )
+def too_deep(html: str) -> bool:
+    """Whether elements are nested deeper than a browser would follow."""
+    if html.count("<") < 2 * MAX_DEPTH and html.count("<") - html.count("</") < MAX_DEPTH:
+        return False
+    depth = 0
+    for end, name in TAG.findall(html):
+        if name.lower() not in ENDLESS:
+            depth = max(0, depth - 1) if end else depth + 1
+            if depth > MAX_DEPTH:
+                return True
+    return False
+
+
+def plain(html: str, main: bool) -> str:
+    """The page's text by resiliparse: its main content, or everything that is visible."""
+    from resiliparse.extract.html2text import extract_plain_text
+
+    text = extract_plain_text(
+        html, preserve_formatting=True, main_content=main, alt_texts=False, comments=False, post_meta=False
+    )
+    return SINGLE_BREAK.sub("\n", BULLET.sub("", text)).strip()
 
 
 def resiliparse_text(html: str) -> str:
     """The main content by resiliparse's rules, paragraphs on lines of their own."""
-    from resiliparse.extract.html2text import extract_plain_text
-
-    text = extract_plain_text(
-        html, preserve_formatting=True, main_content=True, alt_texts=False, comments=False, post_meta=False
-    )
-    return SINGLE_BREAK.sub("\n", BULLET.sub("", text)).strip()
+    return plain(html, main=True)
 
 
 def trafilatura_text(html: str) -> str:
@@ -44,7 +69,17 @@ def trafilatura_text(html: str) -> str:
     return extract(html, include_comments=False) or ""
 
 
-EXTRACTORS = {"resiliparse": resiliparse_text, "trafilatura": trafilatura_text}
+def either_text(html: str) -> str:
+    """The better of the two."""
+    first = resiliparse_text(html)
+    words = len(first.split())
+    if len(html) > LONG_PAGE or words >= NEARLY_ALL * max(1, len(plain(html, main=False).split())):
+        return first
+    second = trafilatura_text(html)
+    return first if len(second.split()) < FRAGMENT * words else second
+
+
+EXTRACTORS = {"either": either_text, "resiliparse": resiliparse_text, "trafilatura": trafilatura_text}
 
 
 class Extract(Step):
@@ -60,6 +95,8 @@ class Extract(Step):
         """Edits the document in place."""
         if not doc.metadata.pop("html", False):
             return True
+        if too_deep(doc.text):
+            return False, "nested_too_deep"
         text = EXTRACTORS[self.extractor](doc.text)
         if not text:
             return False, "no_main_text"

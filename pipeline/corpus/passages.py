@@ -4,6 +4,7 @@ It runs before the repetition heuristics: a story with one paragraph pasted twic
 """
 
 import re
+from collections.abc import Sequence
 
 from datatrove.data import Document
 
@@ -15,7 +16,7 @@ MIN_WORDS = 6
 MIN_RUN_WORDS = 12  # shorter sentences count when they repeat in a run of at least so many words
 
 
-def repeated(pieces: list[str]) -> set[int]:
+def repeated(pieces: Sequence[str]) -> set[int]:
     """The indices of pieces that repeat what stands earlier."""
     keys = [normal_words(piece) for piece in pieces]
     first: dict[tuple[str, ...], int] = {}

@@ -7,9 +7,8 @@ from typing import Any
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.filters.c4_filters import C4QualityFilter
 from datatrove.pipeline.filters.fineweb_quality_filter import FineWebQualityFilter
-from datatrove.pipeline.filters.gopher_quality_filter import GopherQualityFilter
-from datatrove.pipeline.filters.gopher_repetition_filter import GopherRepetitionFilter
 
+from pipeline.corpus import gopher
 from pipeline.corpus.recipe import Quality
 from pipeline.corpus.step import Ledger
 from pipeline.corpus.words import Words
@@ -17,8 +16,8 @@ from pipeline.stage import UserError
 
 FILTERS: dict[str, type[BaseFilter]] = {
     "c4": C4QualityFilter,
-    "gopher_quality": GopherQualityFilter,
-    "gopher_repetition": GopherRepetitionFilter,
+    "gopher_quality": gopher.Quality,
+    "gopher_repetition": gopher.Repetition,
     "fineweb": FineWebQualityFilter,
 }
 OURS = {"self", "exclusion_writer", "language"}  # arguments that the recipe may not set

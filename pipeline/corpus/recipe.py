@@ -10,7 +10,51 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.stage import Section, Stage, StageRecipe
 
-PRIVACY_TYPES = ("email", "phone")
+PRIVACY_TYPES = ("email", "phone", "ip", "card", "iban", "national_id", "secret", "url")
+
+
+class Safety(Section):
+    """What must not be learnt from: by a classifier, by a list of coarse words, or by both.
+
+    labelled: JSONL, {"text", "label"} a line with the label "clean" and others; null takes collect's labelled.jsonl.
+    labels: those of which documents are dropped; with none, nothing is trained.
+    clean_share: the share of labelled clean documents (held out of training) that may score above the threshold.
+    coarse_share: the share of coarse words from which a document is dropped; null does not look at them.
+    """
+
+    labelled: str | None = None
+    labels: tuple[str, ...] = ()
+    clean_share: float = Field(default=0.005, gt=0, lt=0.1)
+    coarse_share: float | None = Field(default=0.03, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def does_something(self) -> "Safety":
+        """A section without effect, or a file that nothing is trained on."""
+        if not self.labels and self.coarse_share is None:
+            raise ValueError("neither labels nor coarse_share: nothing would be dropped. Give one, or safety: null")
+        if self.labelled is not None and not self.labels:
+            raise ValueError("labelled is only read where labels are given: name those that must go")
+        return self
+
+
+class Classifier(Section):
+    """A fastText classifier of quality, trained from labelled text or taken from an earlier run.
+
+    labelled: JSONL, {"text", "label"} a line. model: a trained one, say runs/web/corpus/models/quality.bin.
+    keep: the labels that are wanted. least: their probability, together, below which a document is dropped.
+    """
+
+    labelled: str | None = None
+    model: str | None = None
+    keep: tuple[str, ...] = Field(min_length=1)
+    least: float = Field(default=0.5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def one_origin(self) -> "Classifier":
+        """Exactly one of the two."""
+        if (self.labelled is None) == (self.model is None):
+            raise ValueError("give exactly one of labelled (to train) and model (trained before)")
+        return self
 
 
 class Quality(Section):
@@ -20,25 +64,24 @@ class Quality(Section):
     gopher_repetition: dict[str, Any] | None = None
     c4: dict[str, Any] | None = None
     fineweb: dict[str, Any] | None = None
+    classifier: Classifier | None = None
     # A document is gibberish when its spelling is less likely than in all but this share of labelled text; needs
     # collect's labelled.jsonl.
     gibberish_share: float | None = Field(default=None, gt=0, lt=0.1)
 
 
-class Safety(Section):
-    """The classifier trained on collect's labelled.jsonl. Documents with one of `labels` are dropped."""
-
-    labels: tuple[str, ...] = ("spam", "abuse")
-    # The share of labelled clean documents (held out of training) that may score above the threshold.
-    clean_share: float = Field(default=0.005, gt=0, lt=0.1)
-
-
 class Dedup(Section):
-    """Deduplication. near: Jaccard similarity of word 5-grams from which two documents are near-copies."""
+    """Deduplication. near: Jaccard similarity of word 5-grams from which two documents are near-copies.
 
+    url: of documents with the same address the first stays. passages: of passages repeated inside a document the first
+    stays. across: a line that stands in so many documents stays in the first of them only; null leaves them.
+    """
+
+    url: bool = True
     exact: bool = True
     near: float | None = Field(default=0.7, ge=0.3, le=1)
     passages: bool = True
+    across: int | None = Field(default=6, ge=2)
 
 
 class Recipe(StageRecipe):
@@ -53,13 +96,17 @@ class Recipe(StageRecipe):
     max_document_bytes: int = Field(default=50_000_000, ge=1_000)
     # Where the tasks run: here, as an array of Slurm jobs, on a Ray cluster. The last two want CLUSTER=, a profile.
     executor: Literal["local", "slurm", "ray"] = "local"
-    extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
+    # either: the better of the two, page by page; resiliparse alone is ten times faster and as good on articles.
+    extractor: Literal["either", "resiliparse", "trafilatura"] = "either"
     repair: bool = True
     languages: tuple[str, ...] | None = ("en",)
+    # A fastText model (lid.176.bin, GlotLID's model.bin); null takes the two that are installed.
+    language_model: str | None = None
     quality: Quality = Quality()
     safety: Safety | None = Safety()
     boilerplate: bool = True
-    privacy: tuple[str, ...] = PRIVACY_TYPES
+    # Addresses of pages ("url") are left by default: they name a place, not a person.
+    privacy: tuple[str, ...] = PRIVACY_TYPES[:-1]
     dedup: Dedup = Dedup()
     decontaminate_ngram: int | None = Field(default=13, ge=4)
     heldout_share: float = Field(default=0.02, ge=0, lt=0.5)
@@ -95,4 +142,11 @@ class Recipe(StageRecipe):
         return self
 
 
-STAGE = Stage(name="corpus", version=1, recipe=Recipe, verb="pipeline.corpus.build:run", reads=("collect",))
+STAGE = Stage(
+    name="corpus",
+    version=2,
+    recipe=Recipe,
+    verb="pipeline.corpus.build:run",
+    reads=("collect",),
+    outside="pipeline.corpus.outside:identity",
+)

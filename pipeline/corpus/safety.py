@@ -1,15 +1,14 @@
-"""Safety: a fastText classifier for spam and abuse, trained at the start of the stage on collect's labelled.jsonl.
+"""Safety: a fastText classifier for spam and abuse, trained at the start of the stage, and a list of coarse words.
 
-Character n-grams let it recognise words that it never saw, by their parts and their company. The
-threshold is set on labelled documents that the training did not see.
+It learns from collect's labelled.jsonl, or from a file that the recipe names. Character n-grams let it recognise words
+that it never saw, by their parts and their company. The threshold is set on labelled documents that the training did
+not see.
 """
 
 import json
 import random
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,45 +17,13 @@ import fasttext
 import numpy as np
 from datatrove.data import Document
 
-from pipeline.corpus import train_classifier
+from pipeline.corpus import lexicon, train_classifier
+from pipeline.corpus.labelled import Labelled, line
 from pipeline.corpus.recipe import Safety
 from pipeline.corpus.step import Ledger, Step
 from pipeline.corpus.words import sentences
-from pipeline.stage import UserError
 
-NOT_WORDS = re.compile(r"[^\w'’!?$%€£@.]+")  # noqa: RUF001
 WINDOW = 2  # sentences judged together
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labelled:
-    """One row of labelled.jsonl."""
-
-    text: str
-    label: str
-
-
-def read_labelled(collect: Path, labels: Sequence[str]) -> list[Labelled]:
-    """The labelled documents. Raises UserError where the file or one of `labels` or "clean" is missing."""
-    path = collect / "labelled.jsonl"
-    if not path.is_file():
-        raise UserError(
-            f"corpus.yaml: safety and quality.gibberish_share learn from {path}, and this source has none. "
-            f"Set both to null, or let collect write labelled documents."
-        )
-    with path.open(encoding="utf-8") as file:
-        rows = [Labelled(text=row["text"], label=row["label"]) for row in map(json.loads, file)]
-    found = {row.label for row in rows}
-    if missing := [label for label in ("clean", *labels) if label not in found]:
-        raise UserError(
-            f"{path}: no document is labelled {', '.join(missing)}; labels found: {', '.join(sorted(found))}."
-        )
-    return rows
-
-
-def line(text: str) -> str:
-    """The text as fastText wants it: one line, lower case, marks apart from words."""
-    return re.sub(r"([!?$%€£@.])", r" \1 ", NOT_WORDS.sub(" ", text.casefold())).strip()
 
 
 def windows(text: str) -> list[str]:
@@ -126,18 +93,26 @@ def load(folder: Path) -> tuple[Any, float]:
 
 
 class SafetyFilter(Step):
-    """Drops documents in which a window is more likely bad than clean text ever is."""
+    """Drops documents in which a window is more likely bad than clean text ever is, or full of coarse words."""
 
     name = "safety"
 
-    def __init__(self, folder: Path, labels: tuple[str, ...], ledger: Ledger) -> None:
+    def __init__(self, folder: Path, recipe: Safety, ledger: Ledger) -> None:
         super().__init__(ledger)
         self.folder = folder
-        self.labels = labels
+        self.recipe = recipe
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        """Drops for the likeliest label."""
-        model, threshold = load(self.folder)
-        bad, label = scores(model, doc.text, self.labels)
-        doc.metadata.setdefault("scores", {})["unsafe"] = round(bad, 4)
-        return (False, label) if bad > threshold else True
+        """Drops for the likeliest label, or for "coarse"."""
+        found = doc.metadata.setdefault("scores", {})
+        if self.recipe.labels:
+            model, threshold = load(self.folder)
+            bad, label = scores(model, doc.text, self.recipe.labels)
+            found["unsafe"] = round(bad, 4)
+            if bad > threshold:
+                return False, label
+        if self.recipe.coarse_share is not None:
+            found["coarse"] = round(lexicon.share(doc.text), 4)
+            if found["coarse"] >= self.recipe.coarse_share:
+                return False, "coarse"
+        return True

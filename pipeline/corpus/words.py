@@ -44,7 +44,8 @@ class Words(WordTokenizer):
         return hash(Words)
 
 
-def sentences(text: str) -> list[str]:
+@lru_cache(maxsize=4)  # three steps in a row ask for the same text's
+def sentences(text: str) -> tuple[str, ...]:
     """The text cut after every sentence end; joined, the pieces are the text again."""
     pieces, start = [], 0
     for match in SENTENCE_END.finditer(text):
@@ -52,7 +53,7 @@ def sentences(text: str) -> list[str]:
         start = match.end()
     if start < len(text):
         pieces.append(text[start:])
-    return pieces
+    return tuple(pieces)
 
 
 @lru_cache(maxsize=4)

@@ -4,7 +4,6 @@ A token that was pushed once is public for good, also after it was deleted, so o
 """
 
 import io
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,18 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.hub.layout import File
+from pipeline.secrets import BYTES
 from pipeline.stage import UserError
 
-KINDS = {
-    "a Hugging Face token": rb"\b(?:hf|api_org)_[A-Za-z0-9]{30,}",
-    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,})",
-    "an AWS access key": rb"\bAKIA(?![0-9A-Z]*EXAMPLE)[0-9A-Z]{16}\b",
-    "a Google key": rb"\bAIza[0-9A-Za-z_-]{35}",
-    "an API key": rb"\bsk-(?:[a-z]+-)*[A-Za-z0-9_]{32,}",
-    "a Slack token": rb"\bxox[abpr]-[0-9A-Za-z-]{20,}",
-    "a private key": rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
-}
-PATTERNS = {kind: re.compile(pattern) for kind, pattern in KINDS.items()}
 PIECE = 4 * 2**20  # bytes read at once
 OVERLAP = 512  # bytes, longer than any token: none is missed because it lies across two pieces
 
@@ -32,7 +22,7 @@ def check(files: Iterable[File], token: str | None) -> None:
     """Raises UserError for the first file that holds something like a token, or the user's own. Never shows it."""
     for file in files:
         for piece in pieces(file.content):
-            found = next((kind for kind, pattern in PATTERNS.items() if pattern.search(piece)), None)
+            found = next((kind for kind, pattern in BYTES.items() if pattern.search(piece)), None)
             if token and token.encode() in piece:
                 found = "your own token"
             if found:
