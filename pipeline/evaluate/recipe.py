@@ -1,27 +1,59 @@
 """What evaluate may be told, and what it reads: every model of the run, evaluation prompts, held-out text."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.stage import Stage, StageRecipe
+from pipeline.stage import Section, Stage, StageRecipe
 
-# Keys that mean something only where prompts are answered.
-ANSWERING = ("num_prompts", "temperature", "top_p", "max_new_tokens", "batch_size", "num_samples", "uncertified")
+# Keys that mean something only where collect's prompts are answered, and where anything is generated.
+ANSWERING = ("num_prompts", "num_samples", "samples_per_prompt")
+GENERATING = ("temperature", "top_p", "max_new_tokens", "batch_size")
+
+
+class Named(Section):
+    """Another model, measured by the same code in the same run.
+
+    name: the prefix of its metrics. folder: where it lies; or id: of the Hub, at revision, a commit. chat: whether it
+    is asked through its chat template.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    folder: str | None = None
+    id: str | None = None
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    chat: bool = True
+
+    @model_validator(mode="after")
+    def one_place(self) -> Self:
+        if (self.folder is None) == (self.id is None):
+            raise ValueError("give either folder, of a model on this machine, or id, of one on the Hub")
+        if (self.id is None) != (self.revision is None):
+            raise ValueError("id and revision, a commit of 40 hex digits, go together: a branch moves")
+        return self
+
+    @property
+    def origin(self) -> str:
+        """What transformers loads it from."""
+        return self.id or str(Path(str(self.folder)).expanduser())
 
 
 class Recipe(StageRecipe):
     """
     answers: how the answers to collect's evaluation prompts are scored. "wishes": by the story world's gold judge;
-        "rouge_l": against each prompt's reference; null: no prompts are answered, only held-out text is measured.
+        "rouge_l": against each prompt's reference; null: those prompts are not answered.
     num_prompts: how many of the prompts are answered by each model, and how many texts the base samples from nothing.
+    samples_per_prompt: answers to each prompt; a prompt's figure is their mean, and n stays the number of prompts.
     num_heldout_documents: how many documents of the corpus's held-out split give the bits per byte.
     num_samples: how many prompts are shown in results.json with every model's answer.
     uncertified: the reason, in words, why a benchmark counts although the corpus has no certificate against it.
+    models: others to measure beside the run's own.
     """
 
     answers: Literal["wishes", "rouge_l"] | None = "wishes"
     num_prompts: int = Field(default=500, ge=1)
+    samples_per_prompt: int = Field(default=1, ge=1)
     temperature: float = Field(default=0.7, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     max_new_tokens: int = Field(default=170, ge=1)
@@ -29,26 +61,44 @@ class Recipe(StageRecipe):
     num_heldout_documents: int = Field(default=400, ge=2)
     num_samples: int = Field(default=6, ge=0)
     uncertified: str | None = Field(default=None, min_length=10)
+    models: tuple[Named, ...] = ()
+
+    @property
+    def generates(self) -> bool:
+        """Whether any model is asked to write."""
+        return self.answers is not None
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """The benchmarks beside collect's own."""
+        return ()
 
     @model_validator(mode="after")
-    def _effective(self) -> "Recipe":
-        if self.answers is None:
-            fields = type(self).model_fields
-            useless = [key for key in ANSWERING if getattr(self, key) != fields[key].default]
-            if useless:
-                raise ValueError(
-                    f"answers is null, so {', '.join(useless)} would be ignored. Remove it, or set answers."
-                )
+    def effective(self) -> Self:
+        """A key that another makes ineffective is refused."""
+        idle: tuple[str, ...] = () if self.answers else ANSWERING
+        idle += () if self.generates else GENERATING
+        idle += () if self.answers or self.benchmarks else ("uncertified",)
+        fields = type(self).model_fields
+        useless = [key for key in idle if getattr(self, key) != fields[key].default]
+        if useless:
+            raise ValueError(f"answers is null, so {', '.join(useless)} would be ignored. Remove it, or set answers.")
         if self.temperature == 0.0 and self.top_p < 1.0:
             raise ValueError("temperature 0 takes the likeliest token, so top_p would be ignored. Remove top_p.")
+        if self.temperature == 0.0 and self.samples_per_prompt > 1:
+            raise ValueError("temperature 0 gives every sample the same words. Leave samples_per_prompt at 1.")
+        names = [model.name for model in self.models]
+        if len(set(names)) < len(names):
+            raise ValueError(f"models: two of {', '.join(names)} have one name. Give each its own.")
         return self
 
 
 STAGE = Stage(
     name="evaluate",
-    version=4,
+    version=5,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
     reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "dpo", "ppo"),
+    outside="pipeline.evaluate.outside:identity",
     beside_base=True,
 )
