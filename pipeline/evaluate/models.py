@@ -27,8 +27,8 @@ LONGEST_CONTEXT = 4096  # tokens; a window of 100,000 would want more memory tha
 class Candidate:
     """A model that is measured.
 
-    name: the prefix of its metric keys. stage: of the run or of a base's, "" where the recipe names it. owner: the base
-    recipe that it is from, or "". origin: its folder, or its id on the Hub at `revision`. chats: whether it was taught
+    name: the prefix of its metric keys. stage: of the run or of a base's, "" where the recipe names it. owner: the
+    base recipe that it is from, or "". origin: its folder, or its id on the Hub at `revision`. chats: whether it was taught
     to answer, not only to go on with a text. context: the tokens that it reads at once.
     """
 
@@ -51,7 +51,7 @@ class Candidate:
 
     @property
     def document_start(self) -> list[int]:
-        """What stands in front of every document: in our token store a document end, elsewhere what the model knows."""
+        """What stands in front of every document: in our token store a document end, elsewhere what the model had."""
         tokenizer = self.tokenizer
         if tokenizer.bos_token_id is not None and END_OF_TEXT not in tokenizer.get_vocab():
             return [tokenizer.bos_token_id]

@@ -18,10 +18,15 @@ def named(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for model in recipe.models:
         if model.folder is not None:
             yield f"models.{model.name}.folder", model.folder
+    if recipe.tasks and recipe.tasks.folder is not None:
+        yield "tasks.folder", recipe.tasks.folder
+    for task, local in recipe.tasks.data.items() if recipe.tasks else ():
+        for split, path in local.files.items():
+            yield f"tasks.data.{task}.{split}", path
 
 
 def identity(recipe: Recipe) -> Any:
-    """{path: [[file, bytes, sha256], ..]}, None where the recipe names nothing. UserError for a path that is missing."""
+    """{path: [[file, bytes, sha256], ..]}, None where the recipe names nothing. UserError for what is missing."""
     found = {}
     for key, name in named(recipe):
         path = Path(name).expanduser()

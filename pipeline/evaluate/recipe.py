@@ -39,6 +39,45 @@ class Named(Section):
         return self.id or str(Path(str(self.folder)).expanduser())
 
 
+class LocalData(Section):
+    """A task's data on this machine, JSON lines with the columns that the task file names. test: the questions.
+    fewshot: where examples are taken from; without it, from the other questions."""
+
+    test: str
+    fewshot: str | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Path by split."""
+        return {"test": self.test} | ({"fewshot": self.fewshot} if self.fewshot else {})
+
+
+class Tasks(Section):
+    """Benchmarks through lm-evaluation-harness (`pip install groundup[eval]`).
+
+    names: of tasks, groups or tags, the harness's own (their data comes from the Hub) or those of `folder`.
+    folder: task files of one's own, in the harness's format; a `!function` in one of them is code that is run.
+    data: for a task by name its data on this machine, in place of that on the Hub.
+    num_fewshot: examples before each question; null leaves it to the task. limit: only the first so many questions.
+    chat_template: chat models are asked through their template, the examples as turns.
+    """
+
+    names: tuple[str, ...] = Field(min_length=1)
+    folder: str | None = None
+    data: dict[str, LocalData] = Field(default_factory=dict)
+    num_fewshot: int | None = Field(default=None, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+    chat_template: bool = False
+
+    @model_validator(mode="after")
+    def used(self) -> Self:
+        if unused := [name for name in self.data if name not in self.names]:
+            raise ValueError(f"data is given for {', '.join(unused)}, which is not among names. Add it, or remove it.")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"names: one of {', '.join(self.names)} stands twice. Keep one of the two.")
+        return self
+
+
 class Recipe(StageRecipe):
     """
     answers: how the answers to collect's evaluation prompts are scored. "wishes": by the story world's gold judge;
@@ -49,6 +88,7 @@ class Recipe(StageRecipe):
     num_samples: how many prompts are shown in results.json with every model's answer.
     uncertified: the reason, in words, why a benchmark counts although the corpus has no certificate against it.
     models: others to measure beside the run's own.
+    tasks: benchmarks through lm-evaluation-harness.
     """
 
     answers: Literal["wishes", "rouge_l"] | None = "wishes"
@@ -62,6 +102,7 @@ class Recipe(StageRecipe):
     num_samples: int = Field(default=6, ge=0)
     uncertified: str | None = Field(default=None, min_length=10)
     models: tuple[Named, ...] = ()
+    tasks: Tasks | None = None
 
     @property
     def generates(self) -> bool:
@@ -71,7 +112,7 @@ class Recipe(StageRecipe):
     @property
     def benchmarks(self) -> tuple[str, ...]:
         """The benchmarks beside collect's own."""
-        return ()
+        return self.tasks.names if self.tasks else ()
 
     @model_validator(mode="after")
     def effective(self) -> Self:

@@ -33,9 +33,9 @@ def metrics(rows: Sequence[dict[str, Any]], differences: Sequence[dict[str, Any]
 
 
 def scores(items: Mapping[str, Sequence[str]], measured: Mapping[str, Mapping[str, Measure]]) -> dict[str, Any]:
-    """scores.json: "items" {kind: a digest of each}, "models" {model: {metric: {"over": kind, "values": one an item}}}.
+    """scores.json: "items" {kind: a digest of each}, "models" {model: {metric: {"over": kind, "values"}}}.
 
-    Six decimals, which no interval can tell apart.
+    One value an item, with six decimals, which no interval can tell apart.
     """
     models = {
         name: {

@@ -19,6 +19,7 @@ from pipeline.evaluate.models import Candidate, candidates
 from pipeline.evaluate.recipe import Recipe
 from pipeline.evaluate.results import metrics, scores, table
 from pipeline.evaluate.score import Measure, difference
+from pipeline.evaluate.tasks import Benchmarks
 from pipeline.stage import Job, UserError
 
 VERSUS = "sft"
@@ -31,7 +32,10 @@ def run(job: Job) -> dict[str, float]:
     certificates = certified(job, recipe, models)
     exams = prepared(job, recipe, models)
     if not exams:
-        raise UserError("evaluate: nothing to measure: answers is null and the run has no held-out text in a corpus.")
+        raise UserError(
+            "evaluate: nothing to measure: answers is null, no tasks are named, and the run has no held-out text in a "
+            "corpus."
+        )
     measured: Measures = {}
     for candidate in models:
         model = candidate.load()
@@ -73,6 +77,8 @@ def prepared(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[Exam
     documents = heldout(corpus, recipe.num_heldout_documents, job.seed) if corpus else []
     if documents:
         exams.append(HeldoutText(documents, job.inputs.get("tokenizer")))
+    if recipe.tasks is not None:
+        exams.append(Benchmarks(recipe.tasks, recipe.batch_size, job.seed))
     return exams
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.intervals import bootstrap_mean, paired_difference, proportion
+from pipeline.intervals import CHUNK, RESAMPLES, bootstrap_mean, paired_difference, proportion
 from pipeline.world.judge import judge
 from pipeline.world.wishes import Wishes
 
@@ -44,6 +44,30 @@ class Exponential(Measure):
         """As of any measure."""
         found = super().figure(seed)
         return found | {part: math.exp(found[part]) for part in ("value", "low", "high")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Measure):
+    """An expected calibration error: `values` are confidences, `right` says which of them were. No mean, so the
+    interval is a bootstrap of the whole statistic; it is above 0 by chance in a small sample."""
+
+    right: list[float]
+    paired: bool = False
+
+    def figure(self, seed: int) -> dict[str, Any]:
+        """As of any measure."""
+        from pipeline.evaluate.metrics.calibration_error import calibration_error  # half a second, only for tasks
+
+        confidence, right = np.asarray(self.values), np.asarray(self.right)
+        generator, n = np.random.default_rng(seed), len(self.values)
+        rows = max(1, CHUNK // n)
+        draws = [
+            generator.integers(0, n, size=(min(rows, RESAMPLES - start), n)) for start in range(0, RESAMPLES, rows)
+        ]
+        errors = np.concatenate([calibration_error(confidence[draw], right[draw]) for draw in draws])
+        low, high = np.percentile(errors, [2.5, 97.5])
+        value = float(calibration_error(confidence, right))
+        return {"value": value, "low": float(low), "high": float(high), "n": n, "interval": "bootstrap"}
 
 
 def per_prompt(measure: Measure, num_samples: int) -> Measure:
