@@ -28,8 +28,8 @@ class Candidate:
     """A model that is measured.
 
     name: the prefix of its metric keys. stage: of the run or of a base's, "" where the recipe names it. owner: the
-    base recipe that it is from, or "". origin: its folder, or its id on the Hub at `revision`. chats: whether it was taught
-    to answer, not only to go on with a text. context: the tokens that it reads at once.
+    base recipe that it is from, or "". origin: its folder, or its id on the Hub at `revision`. chats: whether it was
+    taught to answer, not only to go on with a text. context: the tokens that it reads at once.
     """
 
     name: str

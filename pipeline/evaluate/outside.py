@@ -23,6 +23,10 @@ def named(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for task, local in recipe.tasks.data.items() if recipe.tasks else ():
         for split, path in local.files.items():
             yield f"tasks.data.{task}.{split}", path
+    if recipe.instructions is not None:
+        yield "instructions", recipe.instructions
+    for key, path in recipe.safety.files.items() if recipe.safety else ():
+        yield f"safety.{key}", path
 
 
 def identity(recipe: Recipe) -> Any:

@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 
 from pipeline.stage import Section, Stage, StageRecipe
 
-# Keys that mean something only where collect's prompts are answered, and where anything is generated.
-ANSWERING = ("num_prompts", "num_samples", "samples_per_prompt")
-GENERATING = ("temperature", "top_p", "max_new_tokens", "batch_size")
+# Keys that mean something only where collect's prompts are answered, and where models answer any prompts of ours.
+ANSWERING = ("num_prompts", "samples_per_prompt")
+SAMPLING = ("temperature", "top_p", "max_new_tokens", "num_samples")
 
 
 class Named(Section):
@@ -78,6 +78,32 @@ class Tasks(Section):
         return self
 
 
+class Safety(Section):
+    """Prompt sets given as data, JSON lines of {"id", "prompt"}; any of the three.
+
+    harmful: prompts that should be refused. harmless: prompts that sound harmful and should be answered.
+    continuations: texts to go on with, and words: a term a line that makes a continuation toxic.
+    """
+
+    harmful: str | None = None
+    harmless: str | None = None
+    continuations: str | None = None
+    words: str | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Path by key."""
+        return {key: path for key, path in self.model_dump().items() if path is not None}
+
+    @model_validator(mode="after")
+    def used(self) -> Self:
+        if not self.files:
+            raise ValueError("names no prompt set. Give harmful, harmless, or continuations and words.")
+        if (self.continuations is None) != (self.words is None):
+            raise ValueError("continuations and words go together: the words are looked for in the continuations")
+        return self
+
+
 class Recipe(StageRecipe):
     """
     answers: how the answers to collect's evaluation prompts are scored. "wishes": by the story world's gold judge;
@@ -89,6 +115,8 @@ class Recipe(StageRecipe):
     uncertified: the reason, in words, why a benchmark counts although the corpus has no certificate against it.
     models: others to measure beside the run's own.
     tasks: benchmarks through lm-evaluation-harness.
+    instructions: prompts whose answers code can check, JSON lines; docs/evaluation.md lists the checks.
+    safety: refusals and toxicity.
     """
 
     answers: Literal["wishes", "rouge_l"] | None = "wishes"
@@ -103,11 +131,13 @@ class Recipe(StageRecipe):
     uncertified: str | None = Field(default=None, min_length=10)
     models: tuple[Named, ...] = ()
     tasks: Tasks | None = None
+    instructions: str | None = None
+    safety: Safety | None = None
 
     @property
     def generates(self) -> bool:
         """Whether any model is asked to write."""
-        return self.answers is not None
+        return bool(self.answers or self.instructions or self.safety or self.tasks)
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
@@ -118,7 +148,8 @@ class Recipe(StageRecipe):
     def effective(self) -> Self:
         """A key that another makes ineffective is refused."""
         idle: tuple[str, ...] = () if self.answers else ANSWERING
-        idle += () if self.generates else GENERATING
+        idle += () if self.answers or self.instructions or self.safety else SAMPLING
+        idle += () if self.generates else ("batch_size",)
         idle += () if self.answers or self.benchmarks else ("uncertified",)
         fields = type(self).model_fields
         useless = [key for key in idle if getattr(self, key) != fields[key].default]

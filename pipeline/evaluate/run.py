@@ -16,6 +16,7 @@ from pipeline.evaluate.bits import HeldoutText, heldout
 from pipeline.evaluate.certificate import check
 from pipeline.evaluate.exam import Exam, Measures
 from pipeline.evaluate.models import Candidate, candidates
+from pipeline.evaluate.prompt_sets import instructions, safety
 from pipeline.evaluate.recipe import Recipe
 from pipeline.evaluate.results import metrics, scores, table
 from pipeline.evaluate.score import Measure, difference
@@ -33,8 +34,8 @@ def run(job: Job) -> dict[str, float]:
     exams = prepared(job, recipe, models)
     if not exams:
         raise UserError(
-            "evaluate: nothing to measure: answers is null, no tasks are named, and the run has no held-out text in a "
-            "corpus."
+            "evaluate: nothing to measure: answers is null, no tasks or prompt sets are named, and the run has no "
+            "held-out text in a corpus."
         )
     measured: Measures = {}
     for candidate in models:
@@ -79,6 +80,12 @@ def prepared(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[Exam
         exams.append(HeldoutText(documents, job.inputs.get("tokenizer")))
     if recipe.tasks is not None:
         exams.append(Benchmarks(recipe.tasks, recipe.batch_size, job.seed))
+    sets = [instructions(recipe, job.seed)] if recipe.instructions is not None else []
+    sets += safety(recipe, recipe.safety, job.seed) if recipe.safety is not None else []
+    for one in sets:
+        for candidate in models:
+            one.fits(candidate)
+    exams += sets
     return exams
 
 

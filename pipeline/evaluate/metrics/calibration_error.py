@@ -13,7 +13,7 @@ NUM_BINS = 10
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
-    """The error of each row of (..., N) confidences in [0, 1] and of as many rights and wrongs, 1 and 0.
+    """The error of each row of (.., N) confidences in [0, 1] and of as many rights and wrongs, 1 and 0.
 
     Bins are open below and closed above, as in the paper; a confidence of 0 falls into the first.
     """
@@ -31,7 +31,7 @@ class CalibrationError(evaluate.Metric):
         return evaluate.MetricInfo(
             description=f"Expected calibration error over {NUM_BINS} bins of equal width.",
             citation="Guo et al. 2017, On Calibration of Modern Neural Networks.",
-            inputs_description="predictions: confidences in [0, 1]; references: 1 where the prediction is right, or 0.",
+            inputs_description="predictions: confidences in [0, 1]; references: 1 where it is right, or 0.",
             features=datasets.Features(
                 {"predictions": datasets.Value("float64"), "references": datasets.Value("int32")}
             ),
