@@ -28,7 +28,7 @@ SHARED = {
     "reward": ["chat.py", "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "dpo": ["chat.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "ppo": ["chat.py", "classifier.py", "generate.py", "training_state.py", "adapter.py", "lora.py"],
-    "evaluate": ["chat.py", "generate.py", "store.py", "intervals.py", "world"],
+    "evaluate": ["chat.py", "classifier.py", "generate.py", "store.py", "intervals.py", "world"],
     "report": [],
 }
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pipeline.stage import Section, Stage, StageRecipe
 
 # Keys that mean something only where collect's prompts are answered, and where models answer any prompts of ours.
-ANSWERING = ("num_prompts", "samples_per_prompt")
+ANSWERING = ("num_prompts", "samples_per_prompt", "win_rate")
 SAMPLING = ("temperature", "top_p", "max_new_tokens", "num_samples")
 
 
@@ -117,6 +117,7 @@ class Recipe(StageRecipe):
     tasks: benchmarks through lm-evaluation-harness.
     instructions: prompts whose answers code can check, JSON lines; docs/evaluation.md lists the checks.
     safety: refusals and toxicity.
+    win_rate: "reward": the run's reward model compares every chat model's answers to collect's prompts with sft's.
     """
 
     answers: Literal["wishes", "rouge_l"] | None = "wishes"
@@ -133,6 +134,7 @@ class Recipe(StageRecipe):
     tasks: Tasks | None = None
     instructions: str | None = None
     safety: Safety | None = None
+    win_rate: Literal["reward"] | None = None
 
     @property
     def generates(self) -> bool:
@@ -170,7 +172,7 @@ STAGE = Stage(
     version=5,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
-    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "dpo", "ppo"),
+    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "reward", "dpo", "ppo"),
     outside="pipeline.evaluate.outside:identity",
     beside_base=True,
 )

@@ -21,6 +21,7 @@ from pipeline.evaluate.recipe import Recipe
 from pipeline.evaluate.results import metrics, scores, table
 from pipeline.evaluate.score import Measure, difference
 from pipeline.evaluate.tasks import Benchmarks
+from pipeline.evaluate.win_rate import WinRate
 from pipeline.stage import Job, UserError
 
 VERSUS = "sft"
@@ -74,7 +75,11 @@ def prepared(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[Exam
     exams: list[Exam] = []
     corpus = job.inputs.get("corpus")
     if recipe.answers is not None:
-        exams.append(Answers(job.needs("collect"), models, recipe, job.seed))
+        answers = Answers(job.needs("collect"), models, recipe, job.seed)
+        exams.append(answers)
+        if recipe.win_rate:
+            judge = next((folder for key, folder in job.inputs.items() if key.split("/")[-1] == "reward"), None)
+            exams.append(WinRate(answers, models, judge, VERSUS))
     documents = heldout(corpus, recipe.num_heldout_documents, job.seed) if corpus else []
     if documents:
         exams.append(HeldoutText(documents, job.inputs.get("tokenizer")))
