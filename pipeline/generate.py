@@ -105,12 +105,14 @@ def generate(  # noqa: PLR0913  (each is a choice that callers make)
     seed: int,
     batch_size: int = 256,
     stop_ids: Collection[int],
+    stop_when: Callable[[list[int]], bool] | None = None,
 ) -> list[list[int]]:
     """One answer for each prompt, in the prompts' order, as token ids.
 
     An answer that ended by itself has its stop token as last id (decode with skip_special_tokens=True to drop it); one
     without was cut at max_new_tokens, or where the model's window ended. Raises ValueError for a prompt that is empty
-    or fills the window. For several samples of a prompt repeat it.
+    or fills the window. For several samples of a prompt repeat it. stop_when is shown each answer after every token of
+    it, and ends it by saying true.
     """
     _check(model, prompts, temperature, top_p)
     sampling = Sampling(
@@ -120,9 +122,12 @@ def generate(  # noqa: PLR0913  (each is a choice that callers make)
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
 
     def answer(rows: Sequence[int]) -> int:
-        for step in _decode(model, tokenizer, [prompts[i] for i in rows], rows, sampling):
+        ended: set[int] = set()
+        for step in _decode(model, tokenizer, [prompts[i] for i in rows], rows, sampling, ended):
             for row, token in step:
                 answers[row].append(token)
+                if stop_when and stop_when(answers[row]):
+                    ended.add(row)
         return len(rows)
 
     with (
@@ -264,8 +269,9 @@ def _decode(
     prompts: Sequence[Sequence[int]],
     rows: Sequence[int],
     sampling: Sampling,
+    ended: Collection[int] = (),
 ) -> Iterator[list[tuple[int, int]]]:
-    """Yields, for each step, the (row, token) of every row that still runs."""
+    """Yields, for each step, the (row, token) of every row that still runs. The caller may add rows to `ended`."""
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     ids, mask, positions = (tensor.to(model.device) for tensor in pad_left(prompts, pad))  # (B, T)
     width = ids.shape[1]
@@ -292,6 +298,8 @@ def _decode(
         here = tokens.cpu()
         yield list(zip(index[running].tolist(), here[running].tolist(), strict=True))
         running &= ~torch.isin(tokens, stops).cpu()
+        if ended:
+            running &= torch.tensor([row not in ended for row in index.tolist()])
         alive = int(running.sum())
         if alive == 0:
             return

@@ -31,7 +31,7 @@ SHARED = {
     "reward": [*CHATS, "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "dpo": [*CHATS, *ADAPTERS, "generate.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "ppo": [*CHATS, *ADAPTERS, "classifier.py", "generate.py", "training_state.py"],
-    "evaluate": ["chat.py", "generate.py", "store.py", "packing.py", "intervals.py", "world"],
+    "evaluate": ["chat.py", "classifier.py", "generate.py", "store.py", "packing.py", "intervals.py", "world"],
     "report": ["render.py", "shown.py"],
 }
 

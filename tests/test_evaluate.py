@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
-from pipeline.evaluate.bits import document_bits, heldout_texts, linearised, windows
+from pipeline.evaluate.bits import document_bits, heldout, linearised, windows
 from pipeline.evaluate.certificate import check
 from pipeline.evaluate.models import candidates, choose
 from pipeline.evaluate.recipe import Recipe
 from pipeline.evaluate.results import table
-from pipeline.evaluate.run import run, tokenised
+from pipeline.evaluate.run import run
 from pipeline.evaluate.score import Measure, difference, first_line
 from pipeline.stage import Job, UserError
 from pipeline.store import open_split, unigram_bits_per_byte
@@ -24,7 +24,8 @@ from tests.toy_pairs import save_toy_model
 
 WISHES = {"thing": VALUES["thing"][0], "place": VALUES["place"][0]}
 SMALL = {"num_prompts": 6, "max_new_tokens": 12, "num_samples": 2, "batch_size": 4}
-METRICS = ("wishes_met", "gold", "well_formed", "bits_per_byte", "length_mean")
+BITS = ("bits_per_byte", "bits_per_byte_books", "bits_per_byte_feed")
+METRICS = ("wishes_met", "gold", "well_formed", "length_mean", *BITS)
 
 
 def evaluate(out: Path, inputs: dict[str, Path], **keys) -> tuple[dict[str, float], dict]:
@@ -42,14 +43,18 @@ def test_every_model_is_measured_and_paired_with_sft(tmp_path):
     metrics, results = evaluate(tmp_path / "out", save_toy_stages(tmp_path, story_rows()))
     names = [f"{stage}_{metric}" for stage in ("pretrain", "sft", "dpo") for metric in METRICS]
     names += [f"{stage}_minus_sft_{metric}" for stage in ("pretrain", "dpo") for metric in METRICS]
-    names.append("unigram_bits_per_byte")
+    names += [f"unigram_{metric}" for metric in BITS]
+    names += [f"{stage}_perplexity" for stage in ("pretrain", "sft", "dpo")]
     parts = [part for name in names for part in (name, f"{name}_low", f"{name}_high", f"{name}_n")]
     assert sorted(metrics) == sorted(parts)
     assert all(math.isfinite(value) and not isinstance(value, bool) for value in metrics.values())
     for name in names:
         slack = 1e-9
         assert metrics[f"{name}_low"] - slack <= metrics[name] <= metrics[f"{name}_high"] + slack, name
-        assert metrics[f"{name}_n"] == (len(HELDOUT) if name.endswith("bits_per_byte") else SMALL["num_prompts"])
+        expected = {"books": 2, "feed": 3, "byte": 5, "perplexity": 5}.get(
+            name.rpartition("_")[2], SMALL["num_prompts"]
+        )
+        assert metrics[f"{name}_n"] == expected, name
     apart = metrics["dpo_gold"] - metrics["sft_gold"]
     assert metrics["dpo_minus_sft_gold"] == pytest.approx(apart)
     assert [list(sample["answers"]) for sample in results["samples"]] == [["pretrain", "sft", "dpo"]] * 2
@@ -57,7 +62,7 @@ def test_every_model_is_measured_and_paired_with_sft(tmp_path):
     assert results["certificates"][0]["status"] == "certified"
     scores = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     assert {name: len(set(kept)) for name, kept in scores["items"].items()} == {
-        "prompts": SMALL["num_prompts"], "documents": len(HELDOUT),
+        "prompts": SMALL["num_prompts"], "documents": 5, "documents_books": 2, "documents_feed": 3,
     }  # fmt: skip
     for stage, found in scores["models"].items():
         for metric, kept in found.items():
@@ -113,7 +118,8 @@ def test_without_prompts_only_text_is_measured(tmp_path):
     out.mkdir()
     recipe = Recipe(answers=None)
     metrics = run(Job(stage="evaluate", recipe=recipe, out=out, inputs=inputs, seed=0, run_name="toy"))
-    assert {name for name in metrics if name.endswith("_n")} == {"pretrain_bits_per_byte_n", "unigram_bits_per_byte_n"}
+    found = {f"{stage}_{metric}_n" for stage in ("pretrain", "unigram") for metric in BITS}
+    assert {name for name in metrics if name.endswith("_n")} == {*found, "pretrain_perplexity_n"}
     with pytest.raises(UserError, match="nothing to measure"):
         run(
             Job(
@@ -146,8 +152,9 @@ def test_windows_pay_for_every_token_once(num_tokens, context):
 
 def test_bits_agree_with_one_document_at_a_time(tmp_path):
     folder = save_toy_model(tmp_path / "model")
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    documents = [tokenised(tokenizer, text) for text in HELDOUT]
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    (candidate,) = candidates({"sft": tmp_path})
+    documents = [candidate.document(text) for text in HELDOUT]
     found = document_bits(model, documents, 128, pad=0)
     for bits, ids in zip(found, documents, strict=True):
         assert len(ids) <= 128
@@ -160,9 +167,10 @@ def test_bits_agree_with_one_document_at_a_time(tmp_path):
 
 
 def test_spelt_out_special_tokens_cost_as_text(tmp_path):
-    tokenizer = AutoTokenizer.from_pretrained(save_toy_model(tmp_path / "model"))
-    ids = tokenised(tokenizer, HELDOUT[4])
-    special = set(tokenizer.all_special_ids)
+    save_toy_model(tmp_path / "model")
+    (candidate,) = candidates({"sft": tmp_path})
+    ids = candidate.document(HELDOUT[4])
+    special = set(candidate.tokenizer.all_special_ids)
     assert ids[0] == ids[-1] and ids[0] in special
     assert not special & set(ids[1:-1])
 
@@ -176,9 +184,13 @@ def test_linearised_values_have_the_ratio_as_their_mean():
 
 def test_heldout_documents_are_a_seeded_sample(tmp_path):
     corpus = save_toy_corpus(tmp_path / "corpus")
-    assert heldout_texts(corpus, 100, 0) == HELDOUT
-    assert heldout_texts(corpus, 3, 0) == heldout_texts(corpus, 3, 0)
-    assert {tuple(heldout_texts(corpus, 3, seed)) for seed in range(20)} != {tuple(HELDOUT[:3])}
+
+    def texts(count, seed):
+        return [document.text for document in heldout(corpus, count, seed)]
+
+    assert texts(100, 0) == HELDOUT
+    assert texts(3, 0) == texts(3, 0)
+    assert {tuple(texts(3, seed)) for seed in range(20)} != {tuple(HELDOUT[:3])}
 
 
 def test_prompts_without_room_are_passed_over(tmp_path):
@@ -238,7 +250,9 @@ def test_prompts_without_any_benchmark_items_need_a_reason_too(tmp_path):
 def test_an_uncertified_benchmark_is_marked_in_the_table(tmp_path):
     certificate = {"benchmark": "toy", "status": "uncertified", "reason": "because", "certificate": None}
     rows = [{"stage": "sft", "metric": "gold", "value": 0.5, "low": 0.4, "high": 0.6, "n": 9}]
-    text = table({"rows": rows, "differences": [], "certificates": [certificate]})
+    results = {"rows": rows, "differences": [], "certificates": [certificate], "settings": {"seed": 3}}
+    text = table({**results, "titles": {"gold": "gold judge's mean score"}})
+    assert "95 % intervals; the seed is 3." in text
     assert "**toy: uncertified**: because." in text
     assert "| gold judge's mean score (n 9) | 0.500 [0.400, 0.600] |" in text
 

@@ -43,7 +43,11 @@ def save_toy_corpus(folder: Path, certified: str | None = "toy") -> Path:
     """Held-out documents in two shards, and the benchmark's certificate."""
     (folder / "heldout").mkdir(parents=True)
     for number, texts in enumerate((HELDOUT[:3], HELDOUT[3:])):
-        columns = {"id": [f"{number}-{i}" for i in range(len(texts))], "text": texts}
+        columns = {
+            "id": [f"{number}-{i}" for i in range(len(texts))],
+            "text": texts,
+            "source": ["feed", "books"][number : number + 1] * len(texts),
+        }
         pq.write_table(pa.table(columns), folder / "heldout" / f"{number:05d}.parquet")
     (folder / "certificates").mkdir()
     if certified:

@@ -1,30 +1,129 @@
-"""Bits per byte of held-out text: what a model pays for each byte, comparable across vocabularies.
+"""Bits per byte of held-out text: what a model pays for each byte, comparable across vocabularies; and perplexity.
 
 A document costs the tokens of its text and the document end behind it, read from a document end in front. Windows
-slide by half the context, so that every token but those of the first window sees at least half a context before it;
-only the cost of each token is kept, never the logits. Reads corpus/heldout/*.parquet.
+slide by half the context, so that every token but those of the first window sees at least half a context before it.
+Bytes are those of the text in UTF-8. Reads corpus/heldout/*.parquet.
 """
 
 import math
 import random
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
-import torch
-import torch.nn.functional as F
+from transformers import AutoTokenizer
 
-TOKENS_A_BATCH = 4096  # 4096 x 2048 logits in float32 are 34 MB
+from pipeline.chat import encode_text
+from pipeline.evaluate.exam import Measures, digest
+from pipeline.evaluate.likelihood import log_likelihoods
+from pipeline.evaluate.models import Candidate, document_end
+from pipeline.evaluate.results import METRICS
+from pipeline.evaluate.score import Exponential, Measure
+from pipeline.store import open_split
 
 
-def heldout_texts(corpus: Path, count: int, seed: int) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A held-out text and where it is from."""
+
+    text: str
+    source: str
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the text in UTF-8."""
+        return len(self.text.encode())
+
+
+class HeldoutText:
+    """The exam: bits per byte of all and of each source, and perplexity over the model's own tokens."""
+
+    def __init__(self, documents: Sequence[Document], tokenizer: Path | None) -> None:
+        self.documents = documents
+        self.tokenizer = tokenizer  # the artifact, for the unigram model
+        sources = sorted({document.source for document in documents})
+        # One source is all of it, and one document of a source has no interval.
+        self.sources = {
+            source: chosen
+            for source in sources
+            if len(chosen := [i for i, d in enumerate(documents) if d.source == source]) > 1 and len(sources) > 1
+        }
+        self.seen: dict[str, dict[str, int]] = {}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The metrics in words."""
+        by_source = {f"bits_per_byte_{slug(s)}": f"bits per byte, held-out text from {s}" for s in self.sources}
+        return {"bits_per_byte": METRICS["bits_per_byte"], **by_source, "perplexity": METRICS["perplexity"]}
+
+    @property
+    def items_by_kind(self) -> dict[str, list[str]]:
+        """The documents, and those of each source."""
+        digests = [digest(document.text) for document in self.documents]
+        by_source = {f"documents_{slug(s)}": [digests[i] for i in chosen] for s, chosen in self.sources.items()}
+        return {"documents": digests, **by_source}
+
+    def measure(self, candidate: Candidate, model: Any) -> dict[str, Measure]:
+        """The three kinds of figures of one model."""
+        tokenizer = candidate.tokenizer
+        ids = [candidate.document(document.text) for document in self.documents]
+        bits = document_bits(model, ids, candidate.context, pad=document_end(tokenizer))
+        tokens = [len(document) - 1 for document in ids]
+        self.seen[candidate.name] = {
+            "documents": len(ids),
+            "bytes": sum(document.num_bytes for document in self.documents),
+            "tokens": sum(tokens),
+            "documents_not_exact": sum(
+                not exact(tokenizer, one[1:-1], document.text)
+                for one, document in zip(ids, self.documents, strict=True)
+            ),
+        }
+        nats = [value * math.log(2) for value in bits]
+        return {**self._by_source(bits), "perplexity": Exponential(values=linearised(nats, tokens))}
+
+    def _by_source(self, bits: Sequence[float]) -> dict[str, Measure]:
+        sizes = [document.num_bytes for document in self.documents]
+        found = {"bits_per_byte": Measure(values=linearised(bits, sizes), over="documents")}
+        for source, chosen in self.sources.items():
+            values = linearised([bits[i] for i in chosen], [sizes[i] for i in chosen])
+            found[f"bits_per_byte_{slug(source)}"] = Measure(values=values, over=f"documents_{slug(source)}")
+        return found
+
+    def afterwards(self) -> Measures:
+        """The unigram model's bits, where the run has a token store."""
+        if self.tokenizer is None:
+            return {}
+        return {"unigram": self._by_source(unigram_bits(self.tokenizer, [d.text for d in self.documents]))}
+
+    def results(self) -> dict[str, Any]:
+        """What was read, by model: tokens differ, bytes do not."""
+        return {"heldout": self.seen, "settings": {"heldout_documents": len(self.documents)}}
+
+
+def slug(source: str) -> str:
+    """A source's name as a part of a metric's."""
+    return re.sub(r"\W+", "_", source.lower()).strip("_") or "unnamed"
+
+
+def exact(tokenizer: Any, ids: Sequence[int], text: str) -> bool:
+    """Whether the tokens say every byte of the text: a tokenizer that normalises or knows no rare character pays for
+    less than is there."""
+    return bool(tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text)
+
+
+def heldout(corpus: Path, count: int, seed: int) -> list[Document]:
     """`count` documents of the held-out split, drawn by the seed and in the order of the shards."""
-    texts: list[str] = []
+    documents: list[Document] = []
     for shard in sorted((corpus / "heldout").glob("*.parquet")):
-        texts += [text for text in pq.read_table(shard, columns=["text"])["text"].to_pylist() if text]
-    chosen = sorted(random.Random(f"{seed}/heldout").sample(range(len(texts)), min(count, len(texts))))
-    return [texts[i] for i in chosen]
+        columns = pq.read_table(shard, columns=["text", "source"])
+        pairs = zip(columns["text"].to_pylist(), columns["source"].to_pylist(), strict=True)
+        documents += [Document(text=text, source=source or "unnamed") for text, source in pairs if text]
+    chosen = sorted(random.Random(f"{seed}/heldout").sample(range(len(documents)), min(count, len(documents))))
+    return [documents[i] for i in chosen]
 
 
 def windows(num_tokens: int, context: int) -> list[tuple[int, int, int]]:
@@ -39,37 +138,33 @@ def windows(num_tokens: int, context: int) -> list[tuple[int, int, int]]:
     return spans
 
 
-@torch.inference_mode()
 def document_bits(model: Any, documents: Sequence[Sequence[int]], context: int, pad: int) -> list[float]:
     """Bits of each tokenised document, the first token given, all others paid for."""
     work = [(d, *span) for d, ids in enumerate(documents) for span in windows(len(ids), context)]
-    work.sort(key=lambda item: (item[1] - item[2], item))  # longest first, so that memory peaks at once
+    found = log_likelihoods(
+        model, [(documents[d][start:end], scored - start) for d, start, end, scored in work], pad=pad
+    )
     bits = [0.0] * len(documents)
-    at = 0
-    while at < len(work):
-        longest = work[at][2] - work[at][1]
-        batch = work[at : at + max(1, TOKENS_A_BATCH // longest)]
-        at += len(batch)
-        ids = torch.full((len(batch), longest), pad)  # (B, T), padded on the right: causal attention never sees it
-        targets = torch.full((len(batch), longest), -100)
-        for row, (d, start, end, scored) in enumerate(batch):
-            ids[row, : end - start] = torch.tensor(documents[d][start:end])
-            targets[row, scored - start - 1 : end - start - 1] = torch.tensor(documents[d][scored:end])
-        logits = model(ids.to(model.device), use_cache=False).logits  # (B, T, V)
-        nats = F.cross_entropy(
-            logits.float().transpose(1, 2), targets.to(model.device), ignore_index=-100, reduction="none"
-        )
-        for (d, *_), row_nats in zip(batch, nats.double().sum(dim=1).tolist(), strict=True):
-            bits[d] += row_nats / math.log(2)
+    for (d, *_), one in zip(work, found, strict=True):
+        bits[d] -= one.log_likelihood / math.log(2)
     return bits
 
 
-def linearised(bits: Sequence[float], num_bytes: Sequence[int]) -> list[float]:
-    """Values whose mean is sum(bits) / sum(bytes), and whose spread is that ratio's.
+def linearised(totals: Sequence[float], sizes: Sequence[int]) -> list[float]:
+    """Values whose mean is sum(totals) / sum(sizes), and whose spread is that ratio's.
 
     The delta method for a ratio of sums (Cochran, Sampling Techniques, 1977, section 6.4): a bootstrap of these values
     gives the ratio's interval, long and short documents weighted as they should be.
     """
-    ratio = sum(bits) / sum(num_bytes)
-    mean_bytes = sum(num_bytes) / len(num_bytes)
-    return [ratio + (b - ratio * n) / mean_bytes for b, n in zip(bits, num_bytes, strict=True)]
+    ratio = sum(totals) / sum(sizes)
+    mean_size = sum(sizes) / len(sizes)
+    return [ratio + (total - ratio * size) / mean_size for total, size in zip(totals, sizes, strict=True)]
+
+
+def unigram_bits(folder: Path, texts: Sequence[str]) -> list[float]:
+    """What each text costs a unigram model: each token by its share of the training split (add-one)."""
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
+    split = open_split(folder / "store", "train")
+    counts = np.bincount(split.tokens, minlength=split.vocabulary_size).astype(np.float64) + 1.0
+    price = -np.log2(counts / counts.sum())  # (V,) bits a token
+    return [float(price[[*encode_text(tokenizer, text), document_end(tokenizer)]].sum()) for text in texts]

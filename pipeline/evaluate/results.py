@@ -1,20 +1,15 @@
 """What evaluate writes: `results.json` for machines, `table.md` for people, and the flat metrics of the manifest.
 
-results.json: "rows" [{stage, metric, value, low, high, n}], "differences" [{stage, versus, metric, value, low, high,
-n}] (95 % intervals), "samples" [{prompt, answers: {stage: text}}], "unprompted" {stage: texts sampled from nothing},
-"certificates" [{benchmark, status, reason, certificate}], "settings" {key: value}.
-
-And `scores.json`, from which `make compare` pairs two runs: "items" {"prompts", "documents": a digest of each, in
-order}, "models" {model: {metric: {"over": "prompts" or "documents", "values": one an item}}}.
+And `scores.json`, the value that each prompt or document got, so that two runs can be paired. docs/evaluation.md
+describes them key by key.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.evaluate.score import Measure
 
-# The order of the table's rows, and what each metric is, in words.
+# What the metrics that every recipe can have are, in words; an exam adds its own.
 METRICS = {
     "wishes_met": "all wishes met",
     "gold": "gold judge's mean score",
@@ -22,6 +17,7 @@ METRICS = {
     "rouge_l": "ROUGE-L against the reference",
     "bits_per_byte": "bits per byte, held-out text",
     "length_mean": "words an answer",
+    "perplexity": "perplexity a token of its own, held-out text",
 }
 
 
@@ -36,26 +32,20 @@ def metrics(rows: Sequence[dict[str, Any]], differences: Sequence[dict[str, Any]
     return flat
 
 
-def scores(
-    prompts: Sequence[str], documents: Sequence[str], measured: Mapping[str, Mapping[str, Measure]]
-) -> dict[str, Any]:
-    """The value that every prompt or document got, for scores.json; six decimals, which no interval can tell apart."""
-    return {
-        "items": {
-            name: [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
-            for name, texts in (("prompts", prompts), ("documents", documents))
-        },
-        "models": {
-            name: {
-                metric: {
-                    "over": "documents" if metric == "bits_per_byte" else "prompts",
-                    "values": [round(value, 6) for value in measure.values],
-                }
-                for metric, measure in found.items()
-            }
-            for name, found in measured.items()
-        },
+def scores(items: Mapping[str, Sequence[str]], measured: Mapping[str, Mapping[str, Measure]]) -> dict[str, Any]:
+    """scores.json: "items" {kind: a digest of each}, "models" {model: {metric: {"over": kind, "values"}}}.
+
+    One value an item, with six decimals, which no interval can tell apart.
+    """
+    models = {
+        name: {
+            metric: {"over": measure.over, "values": [round(value, 6) for value in measure.values]}
+            for metric, measure in found.items()
+            if measure.paired and measure.over in items
+        }
+        for name, found in measured.items()
     }
+    return {"items": {kind: list(digests) for kind, digests in items.items()}, "models": models}
 
 
 def shown(figure: dict[str, Any]) -> str:
@@ -67,21 +57,32 @@ def table(results: dict[str, Any]) -> str:
     """The Markdown of table.md."""
     stages = list(dict.fromkeys(row["stage"] for row in results["rows"]))
     cells = {(row["stage"], row["metric"]): row for row in results["rows"]}
+    titles = results["titles"]
     lines = [f"| metric | {' | '.join(stages)} |", f"|---|{'---|' * len(stages)}"]
-    for metric, words in METRICS.items():
+    for metric, words in titles.items():
         found = [cells.get((stage, metric)) for stage in stages]
         if any(found):
             n = " to ".join(str(n) for n in sorted({cell["n"] for cell in found if cell}))
             row = [shown(cell) if cell else "-" for cell in found]
             lines.append(f"| {words} (n {n}) | {' | '.join(row)} |")
-    lines += ["", "Brackets are 95 % intervals."]
+    lines += ["", f"Brackets are 95 % intervals; the seed is {results['settings']['seed']}."]
     if results["differences"]:
         lines += ["", "| difference, paired | metric | mean | n |", "|---|---|---|---|"]
         lines += [
-            f"| {row['stage']} minus {row['versus']} | {METRICS[row['metric']]} | {shown(row)} | {row['n']} |"
+            f"| {row['stage']} minus {row['versus']} | {titles[row['metric']]} | {shown(row)} | {row['n']} |"
             for row in results["differences"]
         ]
+    return "\n".join(lines + notes(results)) + "\n"
+
+
+def notes(results: dict[str, Any]) -> list[str]:
+    """What a reader of the table must know: benchmarks without a certificate, tokenizers that lose bytes."""
+    lines = []
     for certificate in results["certificates"]:
         if certificate["status"] != "certified":
             lines += ["", f"**{certificate['benchmark']}: {certificate['status']}**: {certificate['reason']}."]
-    return "\n".join(lines) + "\n"
+    for stage, seen in results.get("heldout", {}).items():
+        if seen["documents_not_exact"]:
+            share = f"{seen['documents_not_exact']} of {seen['documents']} held-out documents"
+            lines += ["", f"**{stage}**: its tokenizer loses bytes of {share}, so its bits per byte are too low."]
+    return lines

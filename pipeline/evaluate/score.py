@@ -1,29 +1,84 @@
-"""Scores of answers, one number a prompt, and what becomes of them: figures with intervals, and paired differences."""
+"""Scores, one number a prompt or document, and what becomes of them: figures with intervals, paired differences."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.intervals import bootstrap_mean, paired_difference, proportion
+import numpy as np
+
+from pipeline.intervals import CHUNK, RESAMPLES, bootstrap_mean, paired_difference, proportion
 from pipeline.world.judge import judge
 from pipeline.world.wishes import Wishes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One metric of one model. values: one a prompt or document, their mean is the figure. share: they are 0 or 1."""
+    """One metric of one model. values: one a prompt or document, their mean is the figure. share: they are 0 or 1.
+
+    over: what they are one of each of. paired: whether differences between models are worth a row.
+    """
 
     values: list[float]
     share: bool = False
+    over: str = "prompts"
+    paired: bool = True
 
-    def figure(self, seed: int) -> dict[str, float]:
-        """{"value", "low", "high", "n"}: an exact-family interval for a share, a bootstrap for a mean; both 95 %."""
+    def figure(self, seed: int) -> dict[str, Any]:
+        """{"value", "low", "high", "n", "interval"}, 95 %: Wilson's for a share, a bootstrap for a mean."""
         n = len(self.values)
         if self.share:
             low, high = proportion(round(sum(self.values)), n)
-            return {"value": sum(self.values) / n, "low": low, "high": high, "n": n}
+            return {"value": sum(self.values) / n, "low": low, "high": high, "n": n, "interval": "wilson"}
         value, low, high = bootstrap_mean(self.values, seed)
-        return {"value": value, "low": low, "high": high, "n": n}
+        return {"value": value, "low": low, "high": high, "n": n, "interval": "bootstrap"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Measure):
+    """A figure that is e to the mean of its values, a perplexity; its interval is that of the mean, mapped."""
+
+    paired: bool = False
+
+    def figure(self, seed: int) -> dict[str, Any]:
+        """As of any measure."""
+        found = super().figure(seed)
+        return found | {part: math.exp(found[part]) for part in ("value", "low", "high")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Measure):
+    """An expected calibration error: `values` are confidences, `right` says which of them were. No mean, so the
+    interval is a bootstrap of the whole statistic; it is above 0 by chance in a small sample."""
+
+    right: list[float]
+    paired: bool = False
+
+    def figure(self, seed: int) -> dict[str, Any]:
+        """As of any measure."""
+        from pipeline.evaluate.metrics.calibration_error import calibration_error  # half a second, only for tasks
+
+        confidence, right = np.asarray(self.values), np.asarray(self.right)
+        generator, n = np.random.default_rng(seed), len(self.values)
+        rows = max(1, CHUNK // n)
+        draws = [
+            generator.integers(0, n, size=(min(rows, RESAMPLES - start), n)) for start in range(0, RESAMPLES, rows)
+        ]
+        errors = np.concatenate([calibration_error(confidence[draw], right[draw]) for draw in draws])
+        low, high = np.percentile(errors, [2.5, 97.5])
+        value = float(calibration_error(confidence, right))
+        return {"value": value, "low": float(low), "high": float(high), "n": n, "interval": "bootstrap"}
+
+
+def per_prompt(measure: Measure, num_samples: int) -> Measure:
+    """Means over each prompt's answers, where `values` are all prompts' first answers, then all second ones, ..
+
+    Answers to one prompt are alike, so the prompt is the unit: n stays the number of prompts.
+    """
+    if num_samples == 1:
+        return measure
+    means = np.asarray(measure.values, dtype=np.float64).reshape(num_samples, -1).mean(axis=0)
+    return replace(measure, values=means.tolist(), share=False)
 
 
 def length_in_words(text: str) -> float:
@@ -64,13 +119,13 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
-def difference(a: Measure, b: Measure, seed: int) -> dict[str, float] | None:
-    """a minus b, {"value", "low", "high", "n"}, paired by prompt or document; None where the two cannot be paired.
+def difference(a: Measure, b: Measure, seed: int) -> dict[str, Any] | None:
+    """a minus b, as a figure, paired by prompt or document; None where the two cannot be paired.
 
     A base's well-formed share is of texts that nobody asked for, so its pairs with another model's answers are of
     independent draws: the interval then holds too, only without the gain of pairing.
     """
-    if len(a.values) != len(b.values):
+    if len(a.values) != len(b.values) or not (a.paired and b.paired):
         return None
     value, low, high = paired_difference(a.values, b.values, seed)
-    return {"value": value, "low": low, "high": high, "n": len(a.values)}
+    return {"value": value, "low": low, "high": high, "n": len(a.values), "interval": "paired bootstrap"}
