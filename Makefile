@@ -20,7 +20,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
-.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real bench-demo
+.PHONY: help install demo all rlhf $(STAGES) verify summary trace chat push pull new gc lint lock test test-real test-kills bench-demo bench-pretrain
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -85,13 +85,17 @@ lint: $(READY)  ## ruff check, ruff format --check, mypy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 test: $(READY)  ## the tests that need neither Debian packages nor several processes
-	HF_HUB_OFFLINE=1 $(PY) -m pytest -m 'not real and not gpu and not hub' $(ARGS)
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -m 'not real and not kills and not gpu and not hub' $(ARGS)
 APT := chromium
 test-real: $(READY)  ## real engines: several processes, kills, Chromium. Debian packages: chromium
 	@for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || { echo "make test-real needs the Debian packages: $(APT). Install them with: apt-get install -y $(APT)"; exit 1; }; done
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests $(ARGS)
+test-kills: $(READY)  ## training killed at 5 moments, dense, experts and packed; the result must be bit-equal
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -m kills tests $(ARGS)
 bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals to bench/demo.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.demo --runs $(RUNS) --seeds $(or $(SEEDS),0 1 2 3 4)
+bench-pretrain: $(READY)  ## tokens/s against a bare loop, transformers' Trainer and, with NANOGPT_DIR, nanoGPT; to bench/pretrain.json
+	HF_HUB_OFFLINE=1 $(PY) -m bench.pretrain $(if $(NANOGPT_DIR),--nanogpt '$(NANOGPT_DIR)') $(ARGS)
 lock: $(READY)  ## remake constraints.txt with pip-tools
 	$(VENV)/bin/pip-compile --quiet --extra dev --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe -o constraints.txt pyproject.toml
 	sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' constraints.txt
