@@ -43,7 +43,15 @@ def start(precision: str) -> Accelerator:
     for engine in (DistributedType.DEEPSPEED, DistributedType.FSDP):
         if asked(engine.value) != (accelerator.distributed_type == engine):
             raise RuntimeError(f"the accelerate config and {accelerator.distributed_type} disagree about {engine}")
+    build_whole(accelerator)
     return accelerator
+
+
+def build_whole(accelerator: Accelerator) -> None:
+    """Lets transformers build whole models under ZeRO-3 too: while accelerate holds a config for it to see, it gives
+    every process a share of each new model, where weights can be neither drawn from a seed nor read from a file."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        accelerator.state.deepspeed_plugin.dschf = None
 
 
 def asked(engine: str) -> bool:
@@ -124,7 +132,9 @@ class ZeRO(Engine):
         }
         self.stage = plugin.zero_stage
         self.samples = self.stage < 3
-        return self.accelerator.prepare(model, *optimizers)
+        prepared = self.accelerator.prepare(model, *optimizers)
+        build_whole(self.accelerator)
+        return prepared
 
     def accumulation(self, last: bool) -> contextlib.AbstractContextManager[Any]:
         """DeepSpeed is told with the backward pass."""
@@ -162,7 +172,7 @@ class ZeRO(Engine):
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         self._link()
-        kept = next(iter(self._inner().state.values()), {})
+        kept: dict[str, torch.Tensor] = next(iter(self._inner().state.values()), {})
         weights: Tensors = {}
         moments: Tensors = {}
         for name, parameter in self.bare.named_parameters():
@@ -196,8 +206,8 @@ class ZeRO(Engine):
         return assembled(self.bare, self.gather()[0])
 
     def _link(self) -> None:
-        """Lets DeepSpeed find each parameter's moments. Its own linking, after the update of the first group, misses the
-        groups that had no moments yet."""
+        """Lets DeepSpeed find each parameter's moments. Its own linking comes after the first group's first update,
+        when the other groups have none yet."""
         if self.stage < 3:
             self.model.optimizer._hp_optimizer_states_linked = False
             self.model.optimizer._lazy_init_hp_params_optimizer_state()
