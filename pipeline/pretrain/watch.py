@@ -87,25 +87,23 @@ class Watch:
     @torch.no_grad()
     def samples(self, model: PreTrainedModel) -> list[str]:
         """Beginnings of held-out documents, continued greedily, which draws no random number."""
-        beginnings = [document[:-1][:PROMPT_TOKENS].tolist() for document in self._documents()]
-        model.eval()
-        texts = []
-        for ids in beginnings:
-            prompt = torch.tensor([[self.end_id, *ids]], device=self.accelerator.device)  # (1, T)
-            room = min(NEW_TOKENS, self.recipe.context - prompt.shape[1])
-            with self.accelerator.autocast():
-                written = model.generate(
-                    prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=max(room, 1),
-                    pad_token_id=self.tokenizer.pad_token_id, eos_token_id=self.end_id, use_cache=True,
-                )  # fmt: skip
-            texts.append(self.tokenizer.decode(ids) + "|" + self.tokenizer.decode(written[0, prompt.shape[1] :]))
-        model.train()
-        return texts
-
-    def _documents(self) -> list[Any]:
         split = self.rows.split
-        first = split.offsets[: PROMPTS + 1]
-        return [split.tokens[begin:end] for begin, end in itertools.pairwise(first)]
+        documents = [split.tokens[begin : end - 1] for begin, end in itertools.pairwise(split.offsets[: PROMPTS + 1])]
+        # Of one length, so that they are one batch without padding.
+        length = min(PROMPT_TOKENS, self.recipe.context // 2, *map(len, documents))
+        beginnings = [[self.end_id, *document[:length].tolist()] for document in documents]
+        prompts = torch.tensor(beginnings, device=self.accelerator.device)  # (B, T)
+        model.eval()
+        with self.accelerator.autocast():
+            written = model.generate(
+                prompts, attention_mask=torch.ones_like(prompts), do_sample=False,
+                max_new_tokens=min(NEW_TOKENS, self.recipe.context - length - 1), eos_token_id=self.end_id,
+                pad_token_id=self.end_id, use_cache=True,
+            )[:, prompts.shape[1] :].tolist()  # fmt: skip
+        model.train()
+        decode = self.tokenizer.decode
+        ended = [row[: row.index(self.end_id)] if self.end_id in row else row for row in written]
+        return [f"{decode(ids[1:])}|{decode(new)}" for ids, new in zip(beginnings, ended, strict=True)]
 
 
 def utilisation(model: PreTrainedModel, recipe: Recipe, processes: int) -> float | None:

@@ -98,3 +98,11 @@ def test_a_poisoned_step_is_left_out_and_a_stopped_run_goes_on(accel, extensions
     assert [row["step"] for row in rows if "left_out" in row] == [5]
     assert losses(stopped) == pytest.approx(losses(whole), abs=1e-5)
     assert len(losses(whole)) == 19
+
+
+def test_a_compiled_model_loses_what_a_plain_one_loses(source, tmp_path):  # noqa: F811
+    """Rows of several documents included: their mask is part of what is compiled."""
+    keys = {**KEYS, "steps": 4, "micro_batch_size": 4}
+    for name, compiled in (("plain", False), ("compiled", True)):
+        loop.run(job(tmp_path / name, source, **keys, compile=compiled))
+    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), abs=1e-4)
