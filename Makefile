@@ -21,8 +21,8 @@ export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
 .PHONY: help install demo all rlhf $(STAGES) verify summary compare dashboard trace chat push pull new gc
-.PHONY: render submit status cancel lint lock test test-real test-clusters
-.PHONY: bench-demo bench-corpus bench-tokenizer compare-tokenizers
+.PHONY: render submit status cancel lint lock test test-real test-kills test-clusters
+.PHONY: bench-demo bench-corpus bench-pretrain bench-tokenizer compare-tokenizers
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -103,7 +103,7 @@ lint: $(READY)  ## ruff check, ruff format --check, mypy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 test: $(READY)  ## the tests that need neither Debian packages nor several processes
-	HF_HUB_OFFLINE=1 $(PY) -m pytest -m 'not real and not clusters and not gpu and not hub' $(ARGS)
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -m 'not real and not kills and not clusters and not gpu and not hub' $(ARGS)
 APT := chromium slurm-wlm munge iproute2 shellcheck
 test-real: $(READY)  ## real engines: several processes, kills, Chromium, Slurm. Names the Debian packages that it needs
 	@for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || { echo "make test-real needs the Debian packages: $(APT). Install them with: apt-get install -y $(APT)"; exit 1; }; done
@@ -116,8 +116,12 @@ test-real: $(READY)  ## real engines: several processes, kills, Chromium, Slurm.
 test-clusters: $(READY) .venv-sky/.ready  ## Ray and SkyPilot, which it installs; `make test-real` has Slurm
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
 	HF_HUB_OFFLINE=1 SKY_PYTHON=.venv-sky/bin/python $(PY) -m pytest -m clusters tests $(ARGS)
+test-kills: $(READY)  ## training killed at 5 moments, dense, experts and packed; the result must be bit-equal
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -m kills tests $(ARGS)
 bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals to bench/demo.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.demo --runs $(RUNS) --seeds $(or $(SEEDS),0 1 2 3 4)
+bench-pretrain: $(READY)  ## tokens/s against a bare loop, transformers' Trainer and, with NANOGPT_DIR, nanoGPT; to bench/pretrain.json
+	HF_HUB_OFFLINE=1 $(PY) -m bench.pretrain $(if $(NANOGPT_DIR),--nanogpt '$(NANOGPT_DIR)') $(ARGS)
 bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tokenizers on 30 MB, to bench/tokenizer.json
 	$(PY) -m bench.tokenizer $(if $(DATA),--data '$(DATA)') $(if $(KINDS),--kinds $(KINDS))
 bench-corpus: $(READY)  ## every cleaning step on ../shared/data (or DATA=): docs/corpus.md, bench/corpus.json

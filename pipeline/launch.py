@@ -142,10 +142,19 @@ def environment(processes: int, accel: dict[str, Any]) -> dict[str, str]:
     env.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")
     if accel.get("use_cpu"):
         env.setdefault("DS_ACCELERATOR", "cpu")
-        env["ACCELERATE_USE_CPU"] = "true"
+        env |= cpu_engine(accel)
     source = str(Path(__file__).resolve().parent.parent)
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [source, env.get("PYTHONPATH")]))
     return env
+
+
+def cpu_engine(accel: dict[str, Any]) -> dict[str, str]:
+    """What `accelerate launch` would say in the environment, where torchrun starts the processes. With DeepSpeed the
+    processor is not named: accelerate would take plain data parallelism in its place."""
+    if accel["distributed_type"] != "DEEPSPEED":
+        return {"ACCELERATE_USE_CPU": "true"}
+    stage = accel["deepspeed_config"]["zero_stage"]
+    return {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": str(stage)}
 
 
 def launch(stage: Stage, folder: Path, accel_name: str | None, lock: int, hosts: Hosts | None = None) -> Outcome:

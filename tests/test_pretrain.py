@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def whole(source, tmp_path_factory):
 
 
 def test_it_learns_the_language(source, tmp_path):
-    metrics = loop.run(job(tmp_path, source, steps=150, learning_rate=2e-2))
+    metrics = loop.run(job(tmp_path, source, steps=150, learning_rate=2e-2, evaluate_every=1000))
     assert metrics["heldout_bits_per_byte"] < 0.6 * metrics["unigram_bits_per_byte"]
     assert (
         metrics["heldout_bits_per_byte_low"] < metrics["heldout_bits_per_byte"] < metrics["heldout_bits_per_byte_high"]
@@ -100,8 +101,12 @@ def test_it_learns_the_language(source, tmp_path):
     assert metrics["tokens"] == 150 * 4 * 32
 
 
-def test_adamw_learns_too(source, tmp_path):
-    metrics = loop.run(job(tmp_path, source, steps=60, learning_rate=2e-2, optimizer="adamw", schedule="wsd"))
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "schedule"), [("adamw", 2e-2, "wsd"), ("sgd", 1.0, "linear")], ids=["adamw", "sgd"]
+)
+def test_other_optimisers_learn_too(source, tmp_path, optimizer, rate, schedule):
+    keys = {"optimizer": optimizer, "learning_rate": rate, "schedule": schedule, "evaluate_every": 1000}
+    metrics = loop.run(job(tmp_path, source, steps=60, **keys))
     assert metrics["heldout_bits_per_byte"] < metrics["unigram_bits_per_byte"]
 
 
@@ -112,7 +117,11 @@ def test_log_has_every_logged_step_once(whole):
     assert [line["step"] for line in lines if "heldout_bits_per_byte" in line] == [5, 10]
     assert lines[-1]["tokens"] == metrics["tokens"] == 12 * 4 * 32
     assert lines[-1]["loss"] == metrics["final_loss"]
-    assert all(line["learning_rate"] > 0 for line in lines if "loss" in line)
+    assert all(line["learning_rate"] > 0 and 0 < line["mfu"] < 1 for line in lines if "loss" in line)
+    assert lines[0]["step"] == 0 and lines[0]["units"].keys() >= lines[1].keys() - {"step"}
+    (evaluated, _) = (line for line in lines if "samples" in line)
+    beginning, written = evaluated["samples"][0].split("|")
+    assert beginning and len(written) > 0 and len(evaluated["samples"]) == 2
 
 
 def test_the_metrics_hold_what_was_measured_against_what_was_predicted(whole):
@@ -219,6 +228,12 @@ def test_a_checkpoint_of_another_recipe_is_refused(source, tmp_path, monkeypatch
             loop.run(job(tmp_path, source))
     with pytest.raises(UserError, match=r"another run \(learning_rate: 0\.01 -> 0\.002\)"):
         loop.run(job(tmp_path, source, learning_rate=0.002))
+    other = tmp_path / "source"
+    shutil.copytree(source, other)
+    tokenizer = json.loads((other / "tokenizer" / "tokenizer.json").read_text())
+    (other / "tokenizer" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(UserError, match="another run \\(tokenizer_sha256: "):
+        loop.run(job(tmp_path, other))
 
 
 def test_accumulated_gradients_equal_those_of_the_whole_batch(source, tmp_path, whole):
@@ -284,6 +299,9 @@ def run_with_broken_steps(source, out, monkeypatch, broken):
         ({"steps": None}, "exactly one of 'tokens' and 'steps'"),
         ({"steps": None, "tokens": 100}, "less than one step: batch_size x context = 128"),
         ({"optimizer": "lion"}, 'optimizer = "lion"'),
+        ({"continue_from": {"id": "./there"}}, "model would have no effect beside continue_from"),
+        ({"continue_from": {"id": "org/name"}}, "a model of the Hub needs one, the commit (40 hex digits)"),
+        ({"continue_from": {"id": "./there", "revision": "a" * 40}}, "has no revision"),
     ],
 )
 def test_a_mistake_in_the_recipe_is_named_before_anything_starts(source, tmp_path, keys, message):
@@ -354,35 +372,3 @@ def test_iterating_the_gram_matrix_gives_what_iterating_the_matrix_gives():
         gram = x @ x.mT
         x = A * x + B * gram @ x + C * gram @ gram @ x
     torch.testing.assert_close(orthogonalise(matrices), x.mT, atol=1e-4, rtol=1e-3)
-
-
-DISTRIBUTED = """
-import json, os, sys
-from pathlib import Path
-from tests.test_pretrain import job
-from pipeline.pretrain import train as loop
-loop.run(job(Path(sys.argv[1]), Path(sys.argv[2]), micro_batch_size=1))
-"""
-
-
-@pytest.mark.real
-def test_two_processes_learn_what_one_learns(source, whole, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(DISTRIBUTED)
-    out = tmp_path / "out"
-    environment = {
-        **os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY),
-    }  # fmt: skip
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script, out, source],
-        env=environment,
-        cwd=REPOSITORY,
-        check=True,
-        timeout=110,
-    )
-    losses = [
-        [json.loads(line).get("loss") for line in (folder / "log.jsonl").read_text().splitlines()]
-        for folder in (out, whole[0])
-    ]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    assert len(losses[0]) == 7

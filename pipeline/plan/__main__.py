@@ -55,6 +55,11 @@ def question(args: argparse.Namespace) -> Question:
     recipe = override(found, args.set, "pretrain") if found and args.set else found
     if not isinstance(recipe, Recipe):
         raise UserError(f"{run.name}: there is nothing to plan: the recipe has no pretrain.yaml that trains a model.")
+    if recipe.continue_from is not None:
+        raise UserError(
+            f"{run.name}: the planner reads the model from the recipe, and here continue_from brings it. Give the "
+            f"fields of {recipe.continue_from.id} as `model:` in a copy of the recipe."
+        )
     key, number = (args.hardware, 1) if args.hardware else here()
     chosen = device(key)
     devices = args.gpus or number

@@ -18,17 +18,20 @@ def score(model: torch.nn.Module, rows: Rows, accelerator: Accelerator, limit: i
     count = len(rows) if limit is None else min(limit, len(rows))
     sums = torch.zeros(count, 2, dtype=torch.float64, device=accelerator.device)
     model.eval()
-    with torch.inference_mode():
-        for first in range(accelerator.process_index * BATCH, count, accelerator.num_processes * BATCH):
-            chosen = range(first, min(first + BATCH, count))
-            arrays = rows.batch(chosen)
+    with torch.no_grad():  # inference mode would leave ZeRO-3 with tensors that no gradient may touch
+        for first in range(0, count, accelerator.num_processes * BATCH):
+            begin = first + accelerator.process_index * BATCH
+            chosen = range(begin, min(begin + BATCH, count))
+            # Weights in shares take every process for each batch; one without rows of its own scores the first.
+            arrays = rows.batch(chosen or range(1))
             ids, targets = (torch.from_numpy(array).to(accelerator.device) for array in arrays)
             places = torch.from_numpy(positions(arrays[0], rows.split.end_id)).to(accelerator.device)
             with accelerator.autocast():
                 logits = model(input_ids=ids, position_ids=places, use_cache=False).logits  # (B, T, V)
             nats = F.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
-            sums[first : first + len(chosen), 0] = nats.double().sum(dim=1)
-            sums[first : first + len(chosen), 1] = (targets != IGNORE).sum(dim=1)
+            if chosen:
+                sums[begin : begin + len(chosen), 0] = nats.double().sum(dim=1)
+                sums[begin : begin + len(chosen), 1] = (targets != IGNORE).sum(dim=1)
     model.train()
     # Every process scored other rows and left zeros in the rest.
     return accelerator.reduce(sums, reduction="sum").cpu().numpy()

@@ -19,7 +19,13 @@ from pipeline.pretrain.fields import check_against, installed
 from pipeline.stage import UserError
 
 
-def build(section: dict[str, Any], tokenizer: PreTrainedTokenizerBase, context: int, seed: int) -> PreTrainedModel:
+def build(
+    section: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    context: int,
+    seed: int,
+    attention: str | None = None,
+) -> PreTrainedModel:
     """A freshly initialised model in float32. Raises UserError for a config that does not stand or does not fit."""
     config = configure(
         section,
@@ -29,7 +35,10 @@ def build(section: dict[str, Any], tokenizer: PreTrainedTokenizerBase, context: 
         pad_token_id=tokenizer.pad_token_id,
     )
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    try:
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"pretrain.yaml: attention = {attention}: {error}") from None
 
 
 def configure(

@@ -1,4 +1,4 @@
-"""The optimisers: AdamW, and Muon for the matrices inside the model with AdamW for the rest.
+"""The optimisers: AdamW, Muon for the matrices inside the model with AdamW for the rest, SGD with momentum.
 
 Each parameter group carries its own weight decay, none on gains and biases; the loop sets the learning rate of every
 group at every step.
@@ -12,6 +12,7 @@ import torch
 
 BETAS = (0.9, 0.95)  # GPT-3's (Brown et al. 2020, appendix B): 0.999 forgets too slowly for runs this short
 MOMENTUM = 0.95
+SGD_MOMENTUM = 0.9
 ITERATIONS = 5
 # Of the quintic whose iteration drives singular values towards 1, tuned for speed rather than exactness (Jordan 2024).
 A, B, C = 3.4445, -4.7750, 2.0315
@@ -91,7 +92,8 @@ def _factor(gram: torch.Tensor) -> torch.Tensor:
 
 
 def build_optimizers(model: torch.nn.Module, kind: str, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """AdamW over all parameters ("adamw"), or Muon over the inner matrices and AdamW over the rest ("muon")."""
+    """AdamW over all parameters ("adamw"), Muon over the inner matrices and AdamW over the rest ("muon"), or SGD with
+    momentum over all ("sgd")."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     inner = inner_matrices(model) if kind == "muon" else []
     taken = {id(p) for p in inner}
@@ -99,7 +101,10 @@ def build_optimizers(model: torch.nn.Module, kind: str, weight_decay: float) -> 
         {"params": [p for p in parameters if p.ndim >= 2 and id(p) not in taken], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    adamw = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, betas=BETAS, fused=True)
+    groups = [group for group in groups if group["params"]]
+    if kind == "sgd":
+        return [torch.optim.SGD(groups, lr=0.0, momentum=SGD_MOMENTUM)]
+    adamw = torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
     return [Muon(inner, weight_decay), adamw] if inner else [adamw]
 
 

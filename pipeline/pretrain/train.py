@@ -1,43 +1,45 @@
 """Pretraining: the loop. `make pretrain RECIPE=storyworld`
 
 Reads the tokenizer's artifact: tokenizer/ and the token store. Writes model/ (safetensors and tokenizer, loads with
-AutoModelForCausalLM and AutoTokenizer) and log.jsonl, one object a logged step: loss in nats per token.
+AutoModelForCausalLM and AutoTokenizer) and log.jsonl: an object of units, then one object a logged step.
 
 Rows, learning rate and random numbers of a step are functions of (recipe, seed, step). So a run that was killed and
 resumed ends with the weights of one that was not, and any number of processes sees the same batches.
 """
 
-import contextlib
 import itertools
 import logging
-import os
 import random
 import shutil
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.artifact import sha256
 from pipeline.checkpoint import newest_valid, save_atomically
 from pipeline.plan.measure import peak_bytes
 from pipeline.plan.predict import predict
-from pipeline.pretrain import heldout, state
+from pipeline.pretrain import continued, heldout, state
+from pipeline.pretrain.engine import Engine, build_engine, start
+from pipeline.pretrain.guard import MAX_IN_A_ROW, NOT_FINITE, Guard, stuck
 from pipeline.pretrain.model import build, save
-from pipeline.pretrain.optimizer import build_optimizers
 from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.schedule import factor
+from pipeline.pretrain.watch import UNITS, Watch
 from pipeline.progress import Progress
 from pipeline.stage import Job, UserError
 from pipeline.step_log import Log
 from pipeline.stopping import SIGTERM_STATUS, stop_at_sigterm
-from pipeline.store import IGNORE, Order, Rows, open_split, positions, scoring_rows, unigram_bits_per_byte
+from pipeline.store import IGNORE, Order, open_split, positions, scoring_rows, unigram_bits_per_byte
 
 EVALUATION_ROWS = 128  # scored during training; at the end all of them
-MAX_SKIPPED = 3  # steps in a row whose gradient is not finite, then the run stops
-CHECKPOINTS_KEPT = 2
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +47,10 @@ logger = logging.getLogger(__name__)
 def run(job: Job) -> dict[str, float]:
     """The stage's verb: prepares, trains, saves, measures."""
     recipe, source = job.recipe, job.needs("tokenizer")
-    accelerator = start()
+    accelerator = start(recipe.precision)
     tokenizer = AutoTokenizer.from_pretrained(source / "tokenizer", trust_remote_code=False, local_files_only=True)
     train_split, heldout_split = open_split(source / "store", "train"), open_split(source / "store", "heldout")
-    model = build(recipe.model, tokenizer, recipe.context, job.seed)
+    model = prepare_model(recipe, tokenizer, job.seed)
     for split in (train_split, heldout_split):
         split.check_ids(model.get_input_embeddings().num_embeddings, "pretrain.yaml, model")
     order = Order(
@@ -60,21 +62,29 @@ def run(job: Job) -> dict[str, float]:
         short_first=recipe.short_first,
     )
     rows = scoring_rows(heldout_split, context=recipe.context)
-    identity = {"train_sha256": train_split.sha256, "seed": job.seed, **recipe.hashed()}
+    identity = {
+        "train_sha256": train_split.sha256,
+        "tokenizer_sha256": sha256(source / "tokenizer" / "tokenizer.json"),
+        "seed": job.seed,
+        **recipe.hashed(),
+    }
 
     (first, *_) = shares(recipe, accelerator)
     predicted = predict(recipe, model, accelerator.num_processes, first.stop - first.start)
 
-    standing, memory = train(job, accelerator, model, order, rows, state.Standing(identity=identity))
+    watch = Watch(recipe, model, tokenizer, rows, accelerator)
+    standing, engine, memory = train(job, accelerator, model, order, watch, state.Standing(identity=identity))
+    if recipe.keep_best and (best := newest_valid(job.resume / "best")) is not None:
+        state.read(best, engine.bare, identity)
 
-    model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-    scores = heldout.score(model, rows, accelerator)
+    scores = heldout.score(engine.bare, rows, accelerator)
     low, high = heldout.interval(scores, rows, job.seed)
+    model = engine.whole()
     if accelerator.is_main_process:
         save(model, tokenizer, job.out / "model")
         shutil.copyfile(job.resume / "log.jsonl", job.out / "log.jsonl")
     accelerator.wait_for_everyone()
-    reached = figures(standing, recipe)
+    reached = watch.figures(standing)
     return {
         "heldout_bits_per_byte": heldout.bits_per_byte(scores, rows),
         "heldout_bits_per_byte_low": low,
@@ -83,107 +93,118 @@ def run(job: Job) -> dict[str, float]:
         "unigram_bits_per_byte": unigram_bits_per_byte(train_split, heldout_split),
         "parameters": model.num_parameters(),
         "skipped_steps": len(standing.skipped),
+        "skipped_spikes": len(standing.spikes),
         "final_loss": reached.pop("loss"),
-        **reached,
+        "tokens": reached["tokens"],
+        "seconds": reached["seconds"],
+        "tokens_per_second": reached["tokens_per_second"],
+        **({"mfu": reached["mfu"]} if "mfu" in reached else {}),
         "seconds_per_step": standing.seconds / recipe.num_steps,
-        # On CPU only the main thread's tensors are seen: of several processes' exchange nothing.
-        **(
-            {"peak_memory_bytes": memory}
-            if accelerator.num_processes == 1 or accelerator.device.type == "cuda"
-            else {}
-        ),
+        **({"peak_memory_bytes": memory} if memory is not None else {}),
         **predicted,
     }
 
 
-def start() -> Accelerator:
-    """The accelerator: float32 on CPU (bf16 is emulated on most of them, at a 25th of the speed), bf16 on GPUs that
-    have it. Raises RuntimeError where processes were launched and accelerate does not see them."""
-    gpu = torch.cuda.is_available()
-    accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu and torch.cuda.is_bf16_supported() else "no")
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != launched:
-        raise RuntimeError(f"{launched} processes were launched, accelerate sees {accelerator.num_processes}")
-    return accelerator
+def prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """Fresh weights, or those of the checkpoint that the run goes on from. Raises UserError where they do not fit."""
+    if recipe.continue_from is not None:
+        torch.manual_seed(seed)  # rows for added tokens are drawn
+        model = continued.load(recipe.continue_from, tokenizer, recipe.context, recipe.attention)
+    else:
+        model = build(recipe.model, tokenizer, recipe.context, seed, recipe.attention)
+    if recipe.activation_checkpointing:
+        model.activation_checkpointing_enable()
+    return model.train()
 
 
 def train(
-    job: Job, accelerator: Accelerator, model: torch.nn.Module, order: Order, rows: Rows, standing: state.Standing
-) -> tuple[state.Standing, int]:
-    """The loop: from the newest valid checkpoint, or from nothing, to the last step. Returns where it stands then, and
-    the most bytes of tensors that a step holds in this process."""
+    job: Job, accelerator: Accelerator, model: PreTrainedModel, order: Order, watch: Watch, standing: state.Standing
+) -> tuple[state.Standing, Engine, int | None]:
+    """The loop: from the newest valid checkpoint, or from nothing, to the last step. Returns where it stands then, the
+    engine with the model, and the most bytes of tensors that a step holds in this process, where they can be told."""
     recipe: Recipe = job.recipe
-    micro_batches, end_id = shares(recipe, accelerator), rows.split.end_id
-    model, *optimizers = accelerator.prepare(model, *build_optimizers(model, recipe.optimizer, recipe.weight_decay))
-    bare = accelerator.unwrap_model(model)
-    checkpoint = newest_valid(job.resume)
-    if checkpoint is not None:
-        standing = state.read(checkpoint, bare, optimizers, standing.identity)
-    log = Log(job.resume / "log.jsonl", step=standing.step, writes=accelerator.is_main_process)
+    micro_batches = shares(recipe, accelerator)
+    engine, standing = wrap(job, accelerator, model, standing)
+    forward = torch.compile(engine.model) if recipe.compile else engine.model
+    guard = Guard(standing.losses)
+    log = Log(
+        job.resume / "log.jsonl", step=standing.step, writes=accelerator.is_main_process, header={"units": UNITS}
+    )
     progress = Progress(recipe.num_steps, "pretrain", "steps", initial=standing.step)
-    losses: list[torch.Tensor] = []  # of the steps since the last logged one
+    seen: list[torch.Tensor] = []  # losses of the steps since the last logged one
     with log, progress, stop_at_sigterm(accelerator):
         while standing.step < recipe.num_steps:
             started = time.monotonic()
             learning_rate = recipe.learning_rate * factor(
                 standing.step, recipe.num_steps, recipe.schedule, recipe.warmup_share
             )
-            for group in itertools.chain(*(optimizer.param_groups for optimizer in optimizers)):
+            for group in itertools.chain(*(optimizer.param_groups for optimizer in engine.optimizers)):
                 group["lr"] = learning_rate
             torch.manual_seed(step_seed(job.seed, standing.step, accelerator.process_index))  # for dropout
-            loss = forward_backward(model, order[standing.step], end_id, micro_batches, accelerator)
-            gradient_norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-            if torch.isfinite(gradient_norm):
-                for optimizer in optimizers:
-                    optimizer.step()
-                losses.append(loss)
+            losses = forward_backward(forward, order[standing.step], watch.end_id, micro_batches, recipe, engine)
+            losses = accelerator.reduce(losses, reduction="mean")
+            gradient_norm = engine.clip(recipe.max_grad_norm)
+            fault = guard.fault(losses[0].item(), gradient_norm)
+            if fault is None:
+                engine.step()
+                seen.append(losses)
             else:
-                skip(standing, recipe)
-            model.zero_grad()
+                engine.discard()
+                leave_out(standing, recipe, fault, log)
             standing.step += 1
             standing.seconds += time.monotonic() - started
 
             last = standing.step == recipe.num_steps
-            entry: dict[str, float | int] = {"step": standing.step}
-            if losses and (last or standing.step % recipe.log_every == 0):
-                standing.loss = accelerator.reduce(torch.stack(losses).mean(), reduction="mean").item()
-                losses.clear()
-                entry |= {"learning_rate": learning_rate, "gradient_norm": float(gradient_norm)}
-                entry |= figures(standing, recipe)
-            if not last and standing.step % recipe.evaluate_every == 0:
-                scores = heldout.score(bare, rows, accelerator, limit=EVALUATION_ROWS)
-                entry["heldout_bits_per_byte"] = heldout.bits_per_byte(scores, rows)
+            entry: dict[str, Any] = {"step": standing.step}
+            if seen and (last or standing.step % recipe.log_every == 0):
+                entry |= watch.losses(torch.stack(seen).mean(dim=0), standing)
+                seen.clear()
+                entry |= {"learning_rate": learning_rate, "gradient_norm": gradient_norm}
+                entry |= watch.figures(standing)
+            standing.losses = list(guard.losses)
+            if standing.step % recipe.evaluate_every == 0 and (not last or recipe.keep_best):
+                entry |= watch.evaluate(engine, EVALUATION_ROWS)
+                if recipe.keep_best and entry["heldout_bits_per_byte"] < standing.best:
+                    standing.best = entry["heldout_bits_per_byte"]
+                    keep(job.resume / "best" / f"step-{standing.step}", engine, standing, 1)
             log.write(entry)
             progress.update(1, loss=standing.loss)
 
             stopping = accelerator.check_trigger()
             if stopping or (standing.step % recipe.checkpoint_every == 0 and not last):
-                if accelerator.is_main_process:
-                    save_atomically(
-                        job.resume / f"step-{standing.step}",
-                        lambda folder: state.write(folder, bare, optimizers, standing),
-                        keep=CHECKPOINTS_KEPT,
-                    )
-                accelerator.wait_for_everyone()
+                keep(job.resume / f"step-{standing.step}", engine, standing, recipe.keep_last)
             if stopping:
                 raise SystemExit(SIGTERM_STATUS)
 
     def another() -> None:
-        forward_backward(model, order[0], end_id, micro_batches, accelerator)
-        model.zero_grad()
+        forward_backward(forward, order[0], watch.end_id, micro_batches, recipe, engine)
+        engine.model.zero_grad()
 
-    return standing, peak_bytes(another, [*model.parameters(), *state.tensors(optimizers)], accelerator.device)
+    return standing, engine, step_bytes(another, engine)
 
 
-def figures(standing: state.Standing, recipe: Recipe) -> dict[str, float | int]:
-    """What the log and the metrics say about the way so far. loss: nats per token, a mean since the last logged."""
-    tokens = standing.step * recipe.batch_size * recipe.context
-    return {
-        "loss": standing.loss,
-        "tokens": tokens,
-        "seconds": round(standing.seconds, 3),
-        "tokens_per_second": round(tokens / max(standing.seconds, 1e-9), 1),
-    }
+def wrap(
+    job: Job, accelerator: Accelerator, model: PreTrainedModel, standing: state.Standing
+) -> tuple[Engine, state.Standing]:
+    """The engine with model and optimisers as the newest valid checkpoint has them, and where it stood."""
+    checkpoint, moments = newest_valid(job.resume), None
+    if checkpoint is not None:
+        standing, moments = state.read(checkpoint, model, standing.identity)
+    (first, *_) = shares(job.recipe, accelerator)
+    engine = build_engine(accelerator, model, job.recipe, first.stop - first.start)
+    if moments is not None:
+        engine.restore(moments)
+    return engine, standing
+
+
+def step_bytes(step: Callable[[], None], engine: Engine) -> int | None:
+    """The most bytes of tensors in this process while it makes another step, whose gradient is forgotten. None where
+    they cannot be told: DeepSpeed's, and of several processes on CPU, where only the main thread's are seen."""
+    accelerator = engine.accelerator
+    if type(engine) is not Engine or (accelerator.num_processes > 1 and accelerator.device.type != "cuda"):
+        return None
+    held = [*engine.model.parameters(), *state.tensors(engine.optimizers)]
+    return peak_bytes(step, held, accelerator.device)
 
 
 def forward_backward(
@@ -191,31 +212,47 @@ def forward_backward(
     batch: tuple[np.ndarray, np.ndarray],
     end_id: int,
     micro_batches: list[slice],
-    accelerator: Accelerator,
+    recipe: Recipe,
+    engine: Engine,
 ) -> torch.Tensor:
-    """Adds the gradient of the batch's mean loss to the parameters; returns this process's share of that loss."""
+    """Adds the gradient of the batch's mean loss to the parameters. Returns this process's share of it: (3,), cross
+    entropy, z-loss, the experts' balance; the last two unweighted."""
     # All (batch_size, context), the same on every process. Positions that begin anew keep a row's documents apart.
-    ids, targets, places = (torch.from_numpy(array) for array in (*batch, positions(batch[0], end_id)))
+    places = positions(batch[0], end_id) if recipe.documents_apart else one_document(batch[0])
+    ids, targets, places = (torch.from_numpy(array) for array in (*batch, places))
+    device, processes = engine.accelerator.device, engine.accelerator.num_processes
     # DDP averages gradients over processes; each one's part of the sum over all targets must therefore be scaled up.
-    scale = accelerator.num_processes / int((targets != IGNORE).sum())
-    loss = torch.zeros((), device=accelerator.device)
+    scale = processes / int((targets != IGNORE).sum())
+    balances = getattr(engine.bare.config, "router_aux_loss_coef", None)  # a mixture of experts has one
+    losses = torch.zeros(3, device=device)
     for number, rows in enumerate(micro_batches, start=1):
-        # Gradients add up here, and are exchanged once, with the last part.
-        with contextlib.nullcontext() if number == len(micro_batches) else accelerator.no_sync(model):
-            with accelerator.autocast():
+        last = number == len(micro_batches)
+        with engine.accumulation(last):
+            with engine.accelerator.autocast():
                 # With a cache, which only generation reads, or with an attention_mask, documents would be mixed.
-                logits = model(
-                    input_ids=ids[rows].to(loss.device), position_ids=places[rows].to(loss.device), use_cache=False
-                ).logits  # (B, T, V)
-            part = scale * F.cross_entropy(
-                logits.flatten(0, 1).float(),
-                targets[rows].flatten().to(loss.device),
-                ignore_index=IGNORE,
-                reduction="sum",
-            )
-            accelerator.backward(part)
-        loss += part.detach()
-    return loss
+                output = model(
+                    input_ids=ids[rows].to(device), position_ids=places[rows].to(device), use_cache=False,
+                    **({} if balances is None else {"output_router_logits": True}),
+                )  # fmt: skip
+            logits = output.logits.flatten(0, 1).float()  # (B T, V)
+            expected = targets[rows].flatten().to(device)
+            part = scale * F.cross_entropy(logits, expected, ignore_index=IGNORE, reduction="sum")
+            losses[0] += part.detach()
+            if recipe.z_loss:
+                z = scale * (torch.logsumexp(logits, dim=-1)[expected != IGNORE] ** 2).sum()
+                losses[1] += z.detach()
+                part = part + recipe.z_loss * z
+            if balances is not None:
+                balance = output.aux_loss / len(micro_batches)
+                losses[2] += balance.detach()
+                part = part + balances * balance
+            engine.backward(part, last)
+    return losses
+
+
+def one_document(ids: np.ndarray) -> np.ndarray:
+    """Positions that never begin anew: a token sees all that stands before it in its row."""
+    return np.broadcast_to(np.arange(ids.shape[1]), ids.shape).copy()
 
 
 def shares(recipe: Recipe, accelerator: Accelerator) -> list[slice]:
@@ -231,22 +268,28 @@ def shares(recipe: Recipe, accelerator: Accelerator) -> list[slice]:
     return [slice(row, row + micro) for row in range(first, first + share, micro)]
 
 
-def skip(standing: state.Standing, recipe: Recipe) -> None:
-    """Records a step that is left out, its gradient not being finite. Raises UserError when several came in a row."""
-    standing.skipped.append(standing.step)
-    logger.warning(
-        "step %d is left out: its gradient is not finite; rows %d to %d of seed's order",
-        standing.step,
-        standing.step * recipe.batch_size,
-        (standing.step + 1) * recipe.batch_size - 1,
-    )
-    in_a_row = standing.skipped[-MAX_SKIPPED:]
-    if in_a_row == list(range(standing.step - MAX_SKIPPED + 1, standing.step + 1)):
+def leave_out(standing: state.Standing, recipe: Recipe, fault: str, log: Log) -> None:
+    """Records a step without an update, and the rows that it was about. Raises UserError where three in a row had a
+    loss or gradient that is no number."""
+    first, end = standing.step * recipe.batch_size, (standing.step + 1) * recipe.batch_size
+    what = "its loss or gradient is not finite" if fault == NOT_FINITE else "its loss is a spike"
+    logger.warning("step %d is left out: %s; rows %d to %d of seed's order", standing.step, what, first, end - 1)
+    log.write({"step": standing.step, "left_out": what, "first_row": first, "last_row": end - 1})
+    (standing.skipped if fault == NOT_FINITE else standing.spikes).append(standing.step)
+    if stuck(standing.skipped):
         raise UserError(
-            f"pretrain: the gradients of steps {in_a_row} were not finite, so the run stopped before an update could "
-            f"spoil the weights. Lower learning_rate = {recipe.learning_rate}, or raise warmup_share = "
-            f"{recipe.warmup_share}."
+            f"pretrain: the losses or gradients of steps {standing.skipped[-MAX_IN_A_ROW:]} were not finite, so the "
+            f"run stopped before an update could spoil the weights. Lower learning_rate = {recipe.learning_rate}, or "
+            f"raise warmup_share = {recipe.warmup_share}."
         )
+
+
+def keep(folder: Path, engine: Engine, standing: state.Standing, number: int) -> None:
+    """Writes a checkpoint from all processes' shares, and keeps the newest `number` beside it."""
+    held = engine.gather()
+    if engine.accelerator.is_main_process:
+        save_atomically(folder, lambda place: state.write(place, held, standing), keep=number)
+    engine.accelerator.wait_for_everyone()
 
 
 def step_seed(seed: int, step: int, process: int) -> int:
