@@ -135,7 +135,7 @@ def generate(  # noqa: PLR0913  (each is a choice that callers make)
         decoding(model),
         _side_by_side(model) as (workers, each),
     ):
-        size = -(-min(batch_size, len(order)) // workers)
+        size = max(1, -(-min(batch_size, len(order)) // workers))
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         for finished in each(answer, batches):
             progress.update(finished)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline import artifact, compare
+from pipeline.evaluate.exam import digest
 from pipeline.evaluate.results import scores
 from pipeline.evaluate.score import Measure
 from pipeline.intervals import bootstrap_mean, proportion
@@ -41,7 +42,11 @@ def make_run(folder: Path, rate: float = 1e-3, gold: list[float] | None = None, 
     recipe = {"trainer": {"learning_rate": rate}, "lora": None}
     metrics = {"parameters": int(1e6 * rate), "seconds": rate, **interval("heldout_loss", 0.5 + rate, 0.4, 0.6)}
     second = stage(folder, "sft", recipe, metrics, {"collect": first}, **more)
-    kept = scores(prompts, [], {"sft": {"gold": Measure(values=gold)}}) if gold else {}
+    kept = (
+        scores({"prompts": [digest(prompt) for prompt in prompts]}, {"sft": {"gold": Measure(values=gold)}})
+        if gold
+        else {}
+    )
     value, low, high = bootstrap_mean(gold or [0.5, 0.6], 0)
     found = interval("sft_gold", value, low, high) | interval("sft_minus_sft_gold", value, low, high)
     stage(folder, "evaluate", {}, found, {"collect": first, "sft": second}, scores=kept, **more)

@@ -19,8 +19,8 @@ from tests.test_pretrain import DEFAULTS, TINY, job, source  # noqa: F401  (a fi
 
 # Parameters at the vocabulary of the recipe's tokenizer.
 SIZES = {
-    "moe-tiny": 1_576_576,  # per layer 4 experts of 3 matrices, 4 of attention, the router and norms
-    "sliding-tiny": 1_311_872,
+    "moe-tiny": 1_379_968,  # per layer 4 experts of 3 matrices, 4 of attention, the router and norms
+    "sliding-tiny": 1_115_264,
     "distilgpt2-82m": 81_912_576,  # distilgpt2's own
     "gpt-neo-125m": 125_198_592,  # EleutherAI/gpt-neo-125m's own
     "smollm-135m": 134_515_008,  # HuggingFaceTB/SmolLM2-135M's own

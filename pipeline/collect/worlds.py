@@ -29,7 +29,7 @@ class StoryWorld(Section):
     heldout_conversations: int = Field(300, ge=1)
     preferences: int = Field(1_600, ge=1)
     rl: int = Field(600, ge=1)
-    evaluate: int = Field(500, ge=1)
+    evaluate: int = Field(1_000, ge=1)
 
     @model_validator(mode="after")
     def fits(self) -> Self:

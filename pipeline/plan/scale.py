@@ -42,9 +42,8 @@ WRITES = (1e9, 5e9, 50e9)  # bytes a second into shared storage
 FAILURES = 419 / (54 * 16_384)  # a day and device
 RESTART = 600.0  # seconds to notice, queue, start and read a checkpoint: assumed
 STATE = 12  # bytes a parameter in a checkpoint: weights and AdamW's two moments, float32 (pipeline/pretrain/state.py)
-SIGNATURE = (
-    8 + 8 + 4 * 128
-)  # bytes a document: its place, its exact hash, 128 MinHash values (pipeline/corpus/near.py)
+# Bytes a document: its place, the hashes of text and address, 128 MinHash values (pipeline/corpus/near.py).
+SIGNATURE = 8 + 8 + 8 + 4 * 128
 SORTING = 56  # bytes a document while bands are sorted and clusters kept: two 8-byte keys, an entry of a Python list
 DOCUMENT = 4_000  # bytes of a web document's text, assumed
 CLEANING = 6.6e-6  # core-seconds a byte: 87.1 for the 13.15 MB that storyworld keeps (make corpus, two AMD EPYC cores)
