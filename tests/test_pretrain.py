@@ -36,7 +36,7 @@ TINY = {
 }  # fmt: skip
 TINY_GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "resid_pdrop": 0.2, "embd_pdrop": 0.2}
 DEFAULTS = {
-    "model": TINY, "context": 32, "batch_size": 4, "steps": 12, "evaluate_every": 5, "checkpoint_every": 3,
+    "model": TINY, "context": 32, "batch_size": 4, "steps": 12, "evaluate_every": 1000, "checkpoint_every": 3,
     "log_every": 2,
 }  # fmt: skip
 
@@ -89,11 +89,11 @@ def assert_equal_weights(one, other):
 def whole(source, tmp_path_factory):
     """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole")
-    return out, loop.run(job(out, source))
+    return out, loop.run(job(out, source, evaluate_every=5))
 
 
 def test_it_learns_the_language(source, tmp_path):
-    metrics = loop.run(job(tmp_path, source, steps=150, learning_rate=2e-2, evaluate_every=1000))
+    metrics = loop.run(job(tmp_path, source, steps=150, learning_rate=2e-2))
     assert metrics["heldout_bits_per_byte"] < 0.6 * metrics["unigram_bits_per_byte"]
     assert (
         metrics["heldout_bits_per_byte_low"] < metrics["heldout_bits_per_byte"] < metrics["heldout_bits_per_byte_high"]
@@ -105,7 +105,7 @@ def test_it_learns_the_language(source, tmp_path):
     ("optimizer", "rate", "schedule"), [("adamw", 2e-2, "wsd"), ("sgd", 1.0, "linear")], ids=["adamw", "sgd"]
 )
 def test_other_optimisers_learn_too(source, tmp_path, optimizer, rate, schedule):
-    keys = {"optimizer": optimizer, "learning_rate": rate, "schedule": schedule, "evaluate_every": 1000}
+    keys = {"optimizer": optimizer, "learning_rate": rate, "schedule": schedule}
     metrics = loop.run(job(tmp_path, source, steps=60, **keys))
     assert metrics["heldout_bits_per_byte"] < metrics["unigram_bits_per_byte"]
 

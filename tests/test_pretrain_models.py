@@ -153,7 +153,8 @@ def test_documents_apart_by_choice(source, apart):  # noqa: F811
     loop.forward_backward(
         made, (ids, ids), 0, loop.shares(recipe, accelerator), recipe, Engine(accelerator, made, recipe, 4)
     )
-    assert seen["position_ids"][0].tolist() == ([0, 1, 0, 1, 2, 3, 4, 5] if apart else list(range(8)))
+    places = seen["position_ids"][0].tolist() if apart else seen.get("position_ids")
+    assert places == ([0, 1, 0, 1, 2, 3, 4, 5] if apart else None), "without positions all of the row is one document"
 
 
 def test_attention_by_name(source):  # noqa: F811

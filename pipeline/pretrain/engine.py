@@ -192,7 +192,10 @@ class ZeRO(Engine):
 
         inner = self._inner()
         kept = {name.rpartition("/")[2]: value for name, value in moments.items()}
-        for flat in (flat for group in inner.param_groups for flat in group["params"]):
+        sharded = self.model.optimizer
+        for flat in (
+            sharded.fp32_partitioned_groups_flat if self.stage == 3 else sharded.single_partition_of_fp32_groups
+        ):
             for key, value in kept.items():
                 inner.state[flat][key] = torch.zeros_like(flat) if value.ndim else value.clone()
         self._link()

@@ -218,8 +218,7 @@ def forward_backward(
     """Adds the gradient of the batch's mean loss to the parameters. Returns this process's share of it: (3,), cross
     entropy, z-loss, the experts' balance; the last two unweighted."""
     # All (batch_size, context), the same on every process. Positions that begin anew keep a row's documents apart.
-    places = positions(batch[0], end_id) if recipe.documents_apart else one_document(batch[0])
-    ids, targets, places = (torch.from_numpy(array) for array in (*batch, places))
+    ids, targets, places = (torch.from_numpy(array) for array in (*batch, positions(batch[0], end_id)))
     device, processes = engine.accelerator.device, engine.accelerator.num_processes
     # DDP averages gradients over processes; each one's part of the sum over all targets must therefore be scaled up.
     scale = processes / int((targets != IGNORE).sum())
@@ -231,7 +230,8 @@ def forward_backward(
             with engine.accelerator.autocast():
                 # With a cache, which only generation reads, or with an attention_mask, documents would be mixed.
                 output = model(
-                    input_ids=ids[rows].to(device), position_ids=places[rows].to(device), use_cache=False,
+                    input_ids=ids[rows].to(device), use_cache=False,
+                    **({"position_ids": places[rows].to(device)} if recipe.documents_apart else {}),
                     **({} if balances is None else {"output_router_logits": True}),
                 )  # fmt: skip
             logits = output.logits.flatten(0, 1).float()  # (B T, V)
@@ -248,11 +248,6 @@ def forward_backward(
                 part = part + balances * balance
             engine.backward(part, last)
     return losses
-
-
-def one_document(ids: np.ndarray) -> np.ndarray:
-    """Positions that never begin anew: a token sees all that stands before it in its row."""
-    return np.broadcast_to(np.arange(ids.shape[1]), ids.shape).copy()
 
 
 def shares(recipe: Recipe, accelerator: Accelerator) -> list[slice]:
