@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -10,7 +11,7 @@ from pipeline.evaluate.models import candidates
 from pipeline.evaluate.recipe import LocalData, Recipe, Tasks
 from pipeline.evaluate.run import run
 from pipeline.evaluate.score import Calibration, Exponential, Measure
-from pipeline.evaluate.tasks import Benchmarks, as_measure
+from pipeline.evaluate.tasks import Benchmarks, as_measure, load
 from pipeline.stage import Job, UserError
 from tests.test_evaluate import story_rows
 from tests.toy_evaluate import save_toy_stages
@@ -169,6 +170,17 @@ def test_what_cannot_be_loaded_is_said(place, keys, message, monkeypatch):
         given["data"] = {name: LocalData(**data) for name, data in keys["data"].items()}
     with pytest.raises(UserError, match=message):
         Benchmarks(Tasks(**given), 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "unsafe", "message"),
+    [(("a", "b"), False, "shared is part of two of them"), (("a",), True, "shared runs code that a model wrote")],
+)
+def test_tasks_that_overlap_or_run_code_are_refused(names, unsafe, message):
+    task = SimpleNamespace(task_name="shared", UNSAFE_CODE=unsafe)
+    manager = SimpleNamespace(all_tasks=["a", "b"], load=lambda specs: {"tasks": {"shared": task}})
+    with pytest.raises(UserError, match=message):
+        load(Tasks(names=names), manager)
 
 
 def test_without_the_harness_the_extra_is_named(monkeypatch):

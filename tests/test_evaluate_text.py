@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer, models
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from pipeline.evaluate import likelihood
 from pipeline.evaluate.bits import Document, HeldoutText, exact, linearised
@@ -162,6 +163,16 @@ def test_names_are_not_shared(tmp_path):
         Recipe(temperature=0.0, samples_per_prompt=2)
     with pytest.raises(UserError, match="the model far cannot be read from nowhere/at-all"):
         candidates({}, [Named(name="far", folder="nowhere/at-all")])
+
+
+def test_a_tokenizer_without_an_end_is_refused(tmp_path):
+    folder = save_toy_model(tmp_path / "model")
+    tokenizer = Tokenizer(models.WordLevel({"a": 0}))
+    for path in folder.glob("*token*"):
+        path.unlink()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    with pytest.raises(UserError, match=r"the tokenizer of endless .* has no end token"):
+        candidates({}, [Named(name="endless", folder=str(folder))])
 
 
 def test_what_the_recipe_names_is_part_of_the_fingerprint(tmp_path):

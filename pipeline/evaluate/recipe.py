@@ -117,6 +117,7 @@ class Recipe(StageRecipe):
     tasks: benchmarks through lm-evaluation-harness.
     instructions: prompts whose answers code can check, JSON lines; docs/evaluation.md lists the checks.
     safety: refusals and toxicity.
+    leakage: from the openings of so many training documents the models go on, and what is verbatim is measured.
     win_rate: "reward": the run's reward model compares every chat model's answers to collect's prompts with sft's.
     """
 
@@ -134,12 +135,13 @@ class Recipe(StageRecipe):
     tasks: Tasks | None = None
     instructions: str | None = None
     safety: Safety | None = None
+    leakage: int | None = Field(default=None, ge=2)
     win_rate: Literal["reward"] | None = None
 
     @property
     def generates(self) -> bool:
         """Whether any model is asked to write."""
-        return bool(self.answers or self.instructions or self.safety or self.tasks)
+        return bool(self.answers or self.instructions or self.safety or self.leakage or self.tasks)
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
@@ -150,7 +152,7 @@ class Recipe(StageRecipe):
     def effective(self) -> Self:
         """A key that another makes ineffective is refused."""
         idle: tuple[str, ...] = () if self.answers else ANSWERING
-        idle += () if self.answers or self.instructions or self.safety else SAMPLING
+        idle += () if self.answers or self.instructions or self.safety or self.leakage else SAMPLING
         idle += () if self.generates else ("batch_size",)
         idle += () if self.answers or self.benchmarks else ("uncertified",)
         fields = type(self).model_fields

@@ -15,6 +15,7 @@ from pipeline.evaluate.answers import Answers
 from pipeline.evaluate.bits import HeldoutText, heldout
 from pipeline.evaluate.certificate import check
 from pipeline.evaluate.exam import Exam, Measures
+from pipeline.evaluate.leakage import Leakage
 from pipeline.evaluate.models import Candidate, candidates
 from pipeline.evaluate.prompt_sets import instructions, safety
 from pipeline.evaluate.recipe import Recipe
@@ -85,6 +86,8 @@ def prepared(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[Exam
         exams.append(HeldoutText(documents, job.inputs.get("tokenizer")))
     if recipe.tasks is not None:
         exams.append(Benchmarks(recipe.tasks, recipe.batch_size, job.seed))
+    if recipe.leakage is not None:
+        exams.append(Leakage(corpus, [document.text for document in documents], recipe, job.seed))
     sets = [instructions(recipe, job.seed)] if recipe.instructions is not None else []
     sets += safety(recipe, recipe.safety, job.seed) if recipe.safety is not None else []
     for one in sets:
