@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Our model against the harness's own `hf` model on one task: `python -m bench.harness --model M`
-=======
 """Our model against the harness's `hf` model on one task: `python -m bench.harness --model runs/storyworld/sft/model`
->>>>>>> evaluate
 
 Both answer the same requests in one process, turn by turn, at the same batch size, dtype and device; loading and
 building of requests are left out. Writes every turn's seconds, their ratio and the largest difference of a

@@ -243,7 +243,7 @@ def test_the_command_prints_one_table(capsys):
     assert main(["--recipe", "storyworld", "--hardware", "h200", "--gpus", "8", "--price", "2"]) == 0
     said = capsys.readouterr().out
     for words in (
-        "qwen3, 4 layers x 128, 4 heads, vocabulary 2,560, context 168", "parameters      1,443,456",
+        "qwen3, 4 layers x 128, 4 heads, vocabulary 2,560, context 168", "parameters      1,246,848",
         "ZeRO-3", "6 of 8 devices", "assumed", "at $2 an hour",
     ):  # fmt: skip
         assert words in said
