@@ -118,6 +118,8 @@ def test_several_answers_to_a_prompt_count_as_one_prompt():
     answers = Measure(values=[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], share=True)  # prompts a, b, c, then a, b, c again
     found = per_prompt(answers, 2)
     assert (found.values, found.share) == ([1.0, 0.5, 0.0], False)
+    never = per_prompt(Measure(values=[0.0] * 20, share=True), 2).figure(0)
+    assert (never["n"], never["low"], never["interval"]) == (10, 0.0, "wilson") and never["high"] > 0.2
     assert found.figure(0)["interval"] == "bootstrap" and answers.figure(0)["interval"] == "wilson"
 
 

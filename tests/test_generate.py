@@ -86,6 +86,15 @@ def test_rows_that_end_leave_the_batch_and_the_others_are_as_before(toy):
         assert cut == (whole[: ends[0] + 1] if ends else whole)
 
 
+def test_a_rule_ends_an_answer_and_leaves_the_others_as_before(toy):
+    free = sample(toy, PROMPTS * 4)
+    last = [answer[4] for answer in free[:2]]
+    stopped = sample(toy, PROMPTS * 4, stop_when=lambda answer: len(answer) == 5 and answer[-1] in last)
+    assert {len(answer) for answer in stopped} >= {5}
+    for whole, cut in zip(free, stopped, strict=True):
+        assert cut == (whole[:5] if whole[4] in last else whole)
+
+
 def test_answers_end_where_the_window_ends(toy):
     model, _ = toy
     assert window(model) == 128

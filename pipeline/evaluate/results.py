@@ -71,6 +71,7 @@ def table(results: dict[str, Any]) -> str:
         lines += [
             f"| {row['stage']} minus {row['versus']} | {titles[row['metric']]} | {shown(row)} | {row['n']} |"
             for row in results["differences"]
+            if not row["metric"].startswith("bits_per_byte_")  # of one source: in results.json
         ]
     return "\n".join(lines + notes(results)) + "\n"
 

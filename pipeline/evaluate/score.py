@@ -78,7 +78,8 @@ def per_prompt(measure: Measure, num_samples: int) -> Measure:
     if num_samples == 1:
         return measure
     means = np.asarray(measure.values, dtype=np.float64).reshape(num_samples, -1).mean(axis=0)
-    return replace(measure, values=means.tolist(), share=False)
+    # Where all answers to each prompt agree it is a share still, and has an interval of some width at 0 and at 1.
+    return replace(measure, values=means.tolist(), share=measure.share and set(means.tolist()) <= {0.0, 1.0})
 
 
 def length_in_words(text: str) -> float:
