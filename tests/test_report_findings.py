@@ -103,6 +103,10 @@ FAULTS = [
         facts(), facts("reward", log(loss=lambda step: 0.693)[:5]),
         facts("reward", log(loss=lambda step: 0.693 - step / 10_000)),
     ]),
+    (plateau, facts("dpo", log(lambda step: 6.3, **{"rewards/margins": lambda step: 0.0})), "flat from the start", [
+        # The margin grows while another term holds the loss up.
+        facts("dpo", log(lambda step: 6.3, **{"rewards/margins": lambda step: step / 1_000})),
+    ]),
     (plateau, facts("ppo", ppo(lambda step: 1.0)), "reward does not rise", [facts("ppo", ppo())]),
     (spikes, facts(rows=log(loss=lambda step: 9.0 if step == 500 else falling(step))), "One spike in the loss.", [
         facts(),

@@ -53,6 +53,12 @@ def plateau(facts: Facts) -> Iterator[Finding]:
         if len(loss) < ENOUGH:
             continue
         first, last, chance = ends(loss)
+        # A loss of several terms may stand still while what DPO is for, the margin, grows.
+        margins = facts.points(stage, "rewards/margins") if stage == "dpo" else []
+        if len(margins) >= ENOUGH:
+            before, after, noise = ends(margins)
+            if after - before > noise:
+                continue
         if first - last < max(chance, 0.01 * abs(first)):
             yield Finding(
                 stage=stage,
