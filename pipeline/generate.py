@@ -25,6 +25,8 @@ from pipeline.progress import Progress
 # A batch is repacked when fewer than this share of its rows still run: a copy of the cache costs about two steps.
 REPACK_BELOW = 0.8
 BLOCK = 32  # tokens by which a cache grows
+# Rows of a batch beside others, at least: with fewer, many cores would queue for Python's lock instead of working.
+ROWS_BESIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +135,8 @@ def generate(  # noqa: PLR0913  (each is a choice that callers make)
     with (
         Progress(len(prompts), "answers", "answers") as progress,
         decoding(model),
-        _side_by_side(model) as (workers, each),
+        _side_by_side(model, rows=min(batch_size, len(order))) as (size, each),
     ):
-        size = max(1, -(-min(batch_size, len(order)) // workers))
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         for finished in each(answer, batches):
             progress.update(finished)
@@ -177,21 +178,23 @@ def decoding(model: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _side_by_side(model: Any) -> Iterator[tuple[int, Callable[..., Iterator[int]]]]:
-    """How many batches run at once, and the `map` that runs them.
+def _side_by_side(model: Any, rows: int) -> Iterator[tuple[int, Callable[..., Iterator[int]]]]:
+    """The size of a batch where `rows` may run at once, and the `map` that runs the batches.
 
-    On CPU one a core, each on one thread: the products of a single token are too small to be worth sharing.
+    On CPU several run side by side, up to one a core, and share its threads out: the products of a single token are
+    too small to be worth sharing among many.
     """
-    workers = torch.get_num_threads() if model.device.type == "cpu" else 1
-    if workers == 1:
-        yield 1, map
+    threads = torch.get_num_threads()
+    workers = min(threads, rows // ROWS_BESIDE) if model.device.type == "cpu" else 1
+    if workers <= 1:
+        yield max(1, rows), map
         return
     try:
         # A thread's own setting; torch also makes it the default of threads yet to come, so it is put back.
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield workers, pool.map
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+            yield -(-rows // workers), pool.map
     finally:
-        torch.set_num_threads(workers)
+        torch.set_num_threads(threads)
 
 
 def window(model: Any) -> int | None:

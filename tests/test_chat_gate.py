@@ -116,7 +116,8 @@ def test_a_begin_of_text_written_once_passes_and_so_does_a_mark_of_turns_that_is
     tokenizer.chat_template = "{{- '<|pad|>' -}}" + OURS
     for bos in ("<|pad|>", "<|im_start|>", "<|im_end|>"):
         tokenizer.bos_token = bos
-        ChatGate(tokenizer).conversation(TALK, "x")
+        ids, mask = ChatGate(tokenizer).conversation(TALK, "x")
+        assert tokenizer.decode(ids).startswith("<|pad|><|im_start|>") and any(mask)
 
 
 @pytest.mark.parametrize(

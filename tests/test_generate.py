@@ -1,5 +1,7 @@
 """Sampling: padding and neighbours do not change an answer, and draws follow the probabilities."""
 
+import threading
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, MistralConfig
@@ -139,6 +141,26 @@ def test_a_streamed_answer_is_the_generated_one_without_its_stop_token(toy):
 def test_the_model_is_given_back_in_the_mode_it_came_in(toy):
     model, _ = toy
     model.train()
+    attention = model.config._attn_implementation
     sample(toy, PROMPTS, max_new_tokens=2)
-    assert model.training
+    assert model.training and model.config._attn_implementation == attention
     model.eval()
+
+
+def test_large_batches_run_side_by_side_and_the_threads_are_given_back(toy):
+    before = torch.get_num_threads()
+    places = set()
+    try:
+        torch.set_num_threads(5)
+        prompts = PROMPTS * 26  # 130 rows: room for two batches of 64, whatever the number of cores
+        one_by_one = sample(toy, prompts, max_new_tokens=8, batch_size=40)
+        noted = sample(
+            toy, prompts, max_new_tokens=8,
+            stop_when=lambda answer: places.add((threading.get_ident(), torch.get_num_threads())),
+        )  # fmt: skip
+        assert noted == one_by_one
+        assert {threads for _, threads in places} == {2}
+        assert threading.get_ident() not in {thread for thread, _ in places}
+        assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(before)

@@ -128,6 +128,7 @@ FAULTS = [
         replace(facts(rows=log(gradient_norm=lambda step: 3.0 if step < 90 else 0.4)), recipes=LIMITED),
     ]),
     (skipped, facts(skipped_steps=2), "were left out", [facts(skipped_steps=0), facts()]),
+    (skipped, facts(skipped_spikes=2), "far above the ones before", [facts(skipped_spikes=0)]),
     (slower, facts(rows=log(tokens_per_second=lambda step: 9000 - 5 * step)), "slowed down", [
         facts(rows=log(tokens_per_second=lambda step: 9000 - step)), facts(),
     ]),

@@ -166,7 +166,7 @@ def clipping(facts: Facts) -> Iterator[Finding]:
 
 
 def skipped(facts: Facts) -> Iterator[Finding]:
-    """Steps that were left out because a gradient was not finite."""
+    """Steps that were left out, because a gradient was not finite or a loss far from those before."""
     for stage in TRAINED:
         count = sum(facts.metrics.get(stage, {}).get(key, 0) for key in ("skipped_steps", "skipped_updates"))
         if count:
@@ -176,6 +176,13 @@ def skipped(facts: Facts) -> Iterator[Finding]:
                 evidence=f"{count:.0f} of them.",
                 advice="Lower the learning rate, or lengthen the warm-up.",
                 grave=True,
+            )
+        if far := facts.metrics.get(stage, {}).get("skipped_spikes"):
+            yield Finding(
+                stage=stage,
+                what="Steps were left out because their loss stood far above the ones before.",
+                evidence=f"{far:.0f} of them; log.jsonl names their rows.",
+                advice="A few do no harm. Many: look at those rows, or lower the learning rate.",
             )
 
 
