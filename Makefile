@@ -48,7 +48,7 @@ rlhf: preferences reward dpo ppo  ## preferences, reward model, alignment by DPO
 # The DAG. What a stage reads stands here and in pipeline/<stage>/recipe.py; a test compares the two.
 M = $(R)/$(1)/manifest.json
 $(call M,corpus): $(call M,collect)
-$(call M,tokenizer): $(call M,corpus)
+$(call M,tokenizer): $(call M,collect) $(call M,corpus)
 $(call M,pretrain): $(call M,tokenizer)
 $(call M,sft): $(call M,collect) $(call M,pretrain)
 $(call M,preferences): $(call M,collect) $(call M,sft)

@@ -39,7 +39,7 @@ HEAD = {
 def tokenizer_keys(given: dict[str, Any], kind: str) -> dict[str, Any]:
     """The recipe's tokenizer.yaml for another kind: what that kind would ignore, and the report's wishes, left out."""
     dropped = {"extend", "compare", "model", *(["digits"] if kind in NO_DIGITS else [])}
-    dropped |= {"vocab_size"} if kind in NO_SIZE else set()
+    dropped |= {"vocab_size", "conversations"} if kind in NO_SIZE else set()
     return {key: value for key, value in given.items() if key not in dropped} | {"kind": kind}
 
 

@@ -154,7 +154,40 @@ def test_a_recipe_without_a_corpus_is_refused(tmp_path):
     job = Job(stage="tokenizer", recipe=Recipe(), out=tmp_path, inputs={}, seed=0, run_name="toy")
     with pytest.raises(UserError, match=r"corpus\.yaml"):
         run(job)
-    assert STAGE.reads == ("corpus",)
+    assert STAGE.reads == ("collect", "corpus")
+
+
+def make_talking(out: Path, corpus: Path, collect: Path, recipe: Recipe) -> None:
+    out.mkdir()
+    inputs = {"collect": collect, "corpus": corpus}
+    run(Job(stage="tokenizer", recipe=recipe, out=out, inputs=inputs, seed=0, run_name="toy"))
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_word_of_the_conversations_alone_is_whole_where_the_recipe_says_so(made, tmp_path, kind):
+    collect = tmp_path / "collect"
+    collect.mkdir()
+    said = [{"role": "user", "content": "Write about wizards"}, {"role": "assistant", "content": "The wizards"}]
+    line = json.dumps({"messages": said}) + "\n"
+    (collect / "conversations.jsonl").write_text(line * 200)
+    (collect / "heldout_conversations.jsonl").write_text(
+        json.dumps({"messages": [said[0]]}).replace("wizards", "quizzes")
+    )
+    corpus = made[0].parent / "corpus"
+    for whole in (False, True):
+        out = tmp_path / f"out-{whole}"
+        make_talking(out, corpus, collect, Recipe(kind=kind, vocab_size=400, conversations=whole))
+        tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
+        assert (len(tokenizer(" wizards").input_ids) == 1) is whole
+        assert len(tokenizer(" quizzes").input_ids) > 3, "a held-out conversation was learnt from"
+
+
+def test_conversations_that_are_not_there_are_an_error_of_the_recipe(made, tmp_path):
+    (tmp_path / "collect").mkdir()
+    with pytest.raises(UserError, match=r"Remove `conversations` from tokenizer\.yaml"):
+        make_talking(tmp_path / "out", made[0].parent / "corpus", tmp_path / "collect", Recipe(conversations=True))
+    with pytest.raises(ValueError, match="kind: byte learns nothing"):
+        Recipe(kind="byte", conversations=True)
 
 
 def test_documents_are_read_and_encoded_a_bounded_batch_at_a_time(tmp_path, monkeypatch):

@@ -33,6 +33,8 @@ class Recipe(StageRecipe):
         2048; of bytes always 260.
     normalization: Unicode's, before anything else. lowercase: likewise. Either is a loss that the report measures.
     digits: "together" (1984 may be one piece), "single", or "threes" from the left.
+    conversations: learn the pieces from collect's conversations too, so that a chat's words are whole; for they are
+        not in a corpus of documents. What is said there counts once, as a document does.
     extend: no tokenizer of one's own, but an existing one with more pieces.
     compare: other tokenizers to stand beside this one in the report: folders, or `org/name@` and the commit.
     parallel: a folder or zip of one text in many languages, `<language>.txt` each, for the report.
@@ -43,6 +45,7 @@ class Recipe(StageRecipe):
     normalization: Literal["nfc", "nfkc"] | None = None
     lowercase: bool = False
     digits: Literal["together", "single", "threes"] = "together"
+    conversations: bool = False
     extend: Extend | None = None
     compare: tuple[Named, ...] = ()
     parallel: str | None = Field(default=None, min_length=1)
@@ -66,6 +69,8 @@ class Recipe(StageRecipe):
             raise ValueError(
                 f"vocab_size = {self.vocab_size} is too small: kind: {self.kind} wants {SMALLEST[self.kind]} or more."
             )
+        if self.kind == "byte" and self.conversations:
+            raise ValueError("kind: byte learns nothing. Remove 'conversations'.")
         if self.kind in ("byte", "char") and self.digits != "together":
             raise ValueError(f"kind: {self.kind} takes every digit by itself anyway. Remove 'digits'.")
         return self
@@ -86,6 +91,6 @@ STAGE = Stage(
     version=2,
     recipe=Recipe,
     verb="pipeline.tokenizer.train:run",
-    reads=("corpus",),
+    reads=("collect", "corpus"),
     outside="pipeline.tokenizer.named:identity",
 )

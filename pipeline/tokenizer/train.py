@@ -1,12 +1,13 @@
 """Trains the run's own tokenizer on its corpus and writes the corpus as token ids. `make tokenizer RECIPE=storyworld`
 
 Reads corpus/train/*.parquet and corpus/heldout/*.parquet, columns `text`, `source` and `language`, in batches, so that
-memory does not grow with the corpus. Writes tokenizer/ (with special tokens and chat template, loads with
-AutoTokenizer), store/ (pipeline.store), fertility.json, .md and .svg (how well this and other vocabularies fit the
-held-out text) and, where a tokenizer was extended, extension.json (what its new tokens are made of).
+memory does not grow with the corpus; and, where the recipe says so, collect/conversations.jsonl. Writes tokenizer/
+(with special tokens and chat template, loads with AutoTokenizer), store/ (pipeline.store), fertility.json, .md and .svg
+(how well this and other vocabularies fit the held-out text) and, where a tokenizer was extended, extension.json (what
+its new tokens are made of).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from transformers import PreTrainedTokenizerFast
 
 from pipeline import chat
 from pipeline.artifact import write_json
+from pipeline.chat_columns import ChatTable, messages_of
 from pipeline.progress import Progress
 from pipeline.stage import Job, UserError
 from pipeline.store import SPLITS, StoreWriter, open_split, unigram_bits_per_byte
+from pipeline.table import rows
 from pipeline.tokenizer import extend, kinds, named, report
 from pipeline.tokenizer.fertility import Fertility
 from pipeline.tokenizer.recipe import Recipe
@@ -32,7 +35,8 @@ Batch = tuple[list[str], list[str], list[str]]  # sources, languages, texts
 def run(job: Job) -> dict[str, float]:
     """The stage's verb. Metrics: size and fit of the vocabulary, tokens per split, unigram_bits_per_byte."""
     recipe, corpus = job.recipe, job.needs("corpus")
-    tokenizer = make(recipe, corpus, job.out)
+    talks = conversations(job.needs("collect")) if recipe.conversations else []
+    tokenizer = make(recipe, corpus, job.out, talks)
     check_plain_text(tokenizer)
     tokenizer.save_pretrained(job.out / "tokenizer")
     fertility = write_store(corpus, tokenizer, job.out / "store", job.seed)
@@ -50,8 +54,20 @@ def run(job: Job) -> dict[str, float]:
     }
 
 
-def make(recipe: Recipe, corpus: Path, out: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer that the recipe asks for: trained, or extended."""
+def conversations(collect: Path) -> list[str]:
+    """What is said in the conversations to train on, not in those held out. Raises UserError where there are none."""
+    path = collect / "conversations.jsonl"
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file; the recipe's source has no conversations. Remove `conversations` from "
+            "tokenizer.yaml."
+        )
+    table = ChatTable(path=str(path))
+    return [message["content"] for row, where in rows(table) for message in messages_of(table, row, where)]
+
+
+def make(recipe: Recipe, corpus: Path, out: Path, talks: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """The tokenizer that the recipe asks for: trained, or extended. talks: what else its pieces are learnt from."""
     total = count(corpus, "train")
     with Progress(total, "tokenizer: vocabulary", "documents") as progress:
 
@@ -59,6 +75,8 @@ def make(recipe: Recipe, corpus: Path, out: Path) -> PreTrainedTokenizerFast:
             for _, _, batch in batches(corpus, "train"):
                 yield batch
                 progress.update(len(batch))
+            if talks:
+                yield list(talks)
 
         if recipe.extend is None:
             return wrap(kinds.train(recipe, texts()))
@@ -149,12 +167,12 @@ def batches(corpus: Path, split: str) -> Iterator[Batch]:
     for path in shards(corpus, split):
         file = parquet.ParquetFile(path)
         columns = [name for name in ("source", "language", "text") if name in file.schema_arrow.names]
-        for rows in file.iter_batches(ROWS, columns=columns):
-            found = rows.to_pydict()
+        for chunk in file.iter_batches(ROWS, columns=columns):
+            found = chunk.to_pydict()
             sources += found["source"]
-            languages += found.get("language", [""] * len(rows))
+            languages += found.get("language", [""] * len(chunk))
             texts += found["text"]
-            size += rows.nbytes
+            size += chunk.nbytes
             if size >= BATCH_BYTES or len(texts) >= BATCH_DOCUMENTS:
                 yield sources, languages, texts
                 sources, languages, texts, size = [], [], [], 0
