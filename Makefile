@@ -120,8 +120,9 @@ test-kills: $(READY)  ## training killed at 5 moments, dense, experts and packed
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m kills tests $(ARGS)
 bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals to bench/demo.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.demo --runs $(RUNS) --seeds $(or $(SEEDS),0 1 2 3 4)
-bench-pretrain: $(READY)  ## tokens/s against a bare loop, transformers' Trainer and, with NANOGPT_DIR, nanoGPT; to bench/pretrain.json
+bench-pretrain: $(READY)  ## tokens/s against a bare loop, transformers' Trainer and, with NANOGPT_DIR, nanoGPT, and seconds to its score on Shakespeare (TEXT=)
 	HF_HUB_OFFLINE=1 $(PY) -m bench.pretrain $(if $(NANOGPT_DIR),--nanogpt '$(NANOGPT_DIR)') $(ARGS)
+	$(if $(NANOGPT_DIR),HF_HUB_OFFLINE=1 $(PY) -m bench.shakespeare --nanogpt '$(NANOGPT_DIR)' $(if $(TEXT),--text '$(TEXT)'))
 bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tokenizers on 30 MB, to bench/tokenizer.json
 	$(PY) -m bench.tokenizer $(if $(DATA),--data '$(DATA)') $(if $(KINDS),--kinds $(KINDS))
 bench-corpus: $(READY)  ## every cleaning step on ../shared/data (or DATA=): docs/corpus.md, bench/corpus.json

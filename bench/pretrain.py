@@ -54,6 +54,16 @@ SHAPES: dict[str, dict[str, Any]] = {
 Turn = Callable[[int], list[float]]  # steps -> seconds of each
 
 
+def nanogpt_module(source: Path) -> Any:
+    """model.py of a checkout of nanoGPT."""
+    spec = importlib.util.spec_from_file_location("nanogpt_model", source / "model.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nanogpt_model"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 class Bench:
     """One shape: its rows, its model, and the contestants."""
 
@@ -151,11 +161,7 @@ class Bench:
 
     def nanogpt(self, source: Path, steps: int) -> list[float]:
         """nanoGPT's model in the bare loop."""
-        spec = importlib.util.spec_from_file_location("nanogpt_model", source / "model.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["nanogpt_model"] = module
-        spec.loader.exec_module(module)
+        module = nanogpt_module(source)
         torch.manual_seed(0)
         config = module.GPTConfig(
             vocab_size=self.shape["vocabulary"], block_size=self.shape["context"], **self.shape["nanogpt"]
