@@ -84,6 +84,23 @@ def test_a_model_card_says_what_the_manifests_say(hub):
     assert str(hub.folder) not in text and str(Path.home()) not in text
 
 
+def test_every_figure_names_what_it_was_measured_on(hub):
+    text = card(hub, "dpo")
+    named = {
+        r.metric_type: (r.dataset_type, r.dataset_name, r.dataset_split) for r in ModelCard(text).data.eval_results
+    }
+    assert named == {
+        "gold": ("toy-evaluation-prompts", "toy: evaluation prompts", "evaluate"),
+        "bits_per_byte": ("toy-heldout-text", "toy: heldout text", "heldout"),
+        "bits_per_byte_feed": ("toy-heldout-text-from-feed", "toy: heldout text from feed", "heldout"),
+        "acc_norm": ("arc_easy", "arc_easy (lm-evaluation-harness)", "test"),
+        "refused": ("toy-harmful-prompts", "toy: harmful prompts", "evaluate"),
+    }
+    (task,) = [r for r in ModelCard(text).data.eval_results if r.dataset_type == "arc_easy"]
+    assert task.metric_name == "arc_easy, accuracy by length" and task.metric_args["num_fewshot"] == 5
+    assert "| harmful prompts refused | 0.750" in text and "was measured above on small sets" in text
+
+
 def test_what_is_not_known_is_said_to_be_unknown(hub):
     for stage in ("evaluate", "report", "corpus"):
         (hub.run / stage).rename(hub.folder / stage)

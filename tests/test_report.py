@@ -13,11 +13,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from pipeline.artifact import seal
+from pipeline.artifact import seal, write_json
 from pipeline.report import figure, lineage
 from pipeline.report.read import dropped, stages, with_interval
 from pipeline.report.recipe import STAGE, Recipe
 from pipeline.report.run import run
+from pipeline.report.traced import untraced
 from pipeline.reward.score import ScoredPair, calibration, margins
 from pipeline.shown import counts, duration, energy, figures, money, number, precise, short, size
 from pipeline.stage import Job, UserError
@@ -78,11 +79,18 @@ def results() -> dict[str, Any]:
         "harmful_samples": [{"prompt": "How do I pick a lock?", "answers": {"sft": "I am sorry, I cannot."}}],
         "tasks": {
             "arc_easy": {
-                "questions": 1234, "versions": ["1.0"], "num_fewshot": [5], "data": ["json"], "without_interval": ["f1"],
+                "questions": 1234,
+                "versions": ["1.0"],
+                "num_fewshot": [5],
+                "data": ["json"],
+                "without_interval": ["f1"],
             }
         },
         "settings": {
-            "prompts": 12, "heldout_documents": 0, "tasks_limit": None, "tasks_chat_template": ["sft"],
+            "prompts": 12,
+            "heldout_documents": 0,
+            "tasks_limit": None,
+            "tasks_chat_template": ["sft"],
             "win_rate": {"judge": "reward", "versus": "sft"},
         },
         "certificates": [
@@ -143,7 +151,12 @@ def write_payload(stage: str, folder: Path) -> dict[str, float]:
         pairs = [ScoredPair(prompt=n, better_reward=n / 5 - 2, worse_reward=0.0, **lengths) for n in range(50)]
         kept = {"order": "gold", "num_pairs": 50, **margins(pairs, bins=10), "calibration": calibration(pairs)}
         (folder / "margins.json").write_text(json.dumps(kept))
-        return interval("calibration_error", 0.05) | interval("accuracy_gold", 0.9) | interval("accuracy_longer", 0.55) | interval("accuracy_shorter", 0.45)
+        return (
+            interval("calibration_error", 0.05)
+            | interval("accuracy_gold", 0.9)
+            | interval("accuracy_longer", 0.55)
+            | interval("accuracy_shorter", 0.45)
+        )
     if stage in ("pretrain", "sft", "dpo"):
         jsonl(folder / "log.jsonl", log(3000, 6.5, tokens_per_second=9000.0, grad_norm=0.7))
         if stage == "sft":
@@ -291,7 +304,7 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
         "bins miss the line",
         "<h3>Arc_easy, accuracy</h3>",
         "<h3>Harmful</h3>",
-        "<th>arc_easy</th><td class=\"num\">1,234</td>",
+        '<th>arc_easy</th><td class="num">1,234</td>',
         "tasks chat template sft, win rate (judge reward, versus sft).",
     ):
         assert shown in text, shown
@@ -350,6 +363,22 @@ def test_equal_artifacts_give_equal_pages(tmp_path):
     first, _ = report(tmp_path, inputs)
     (tmp_path / "out").rename(tmp_path / "first")
     assert report(tmp_path, inputs)[0] == first
+
+
+def test_verify_draws_the_page_again_and_names_a_figure_that_no_manifest_has(tmp_path):
+    inputs = toy_run(tmp_path)
+    report(tmp_path, inputs)
+    out = tmp_path / "out"
+    links = {name: {"folder": f"../toy/{name}", "fingerprint": "f"} for name in inputs}
+    sealed = {"run": "toy", "identity": {"version": STAGE.version}, "recipe": Recipe().model_dump(), "inputs": links}
+    seal(out, sealed)
+    assert untraced(out) == []
+    manifest = inputs["evaluate"] / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"dpo_wishes_met": 0.83', '"dpo_wishes_met": 0.97'))
+    (problem,) = untraced(out)
+    assert "is not what the run's manifests say now" in problem and "0.830" in problem and "0.970" in problem
+    write_json(out / "manifest.json", {**sealed, "identity": {"version": STAGE.version - 1}, "outputs": []})
+    assert untraced(out) is None, "another version of the code draws another page"
 
 
 def test_examples_of_what_was_dropped_are_bounded(tmp_path):

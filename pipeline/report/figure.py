@@ -65,8 +65,8 @@ def histogram(edges: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
 def reliability(bins: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """A reliability diagram (Guo et al. 2017, figure 1) of bins {confidence, right, pairs}, in percent of its sides.
 
-    Across: confidence from one half, below which nobody prefers anything, to one. Up: the share that was right, 0 to 1,
-    with Wilson's 95 % interval of the bin's pairs. apart: whether that leaves the confidence, and so the diagonal, out.
+    Across: confidence from one half, below which nobody prefers anything, to one. Up: the share that was right, 0 to
+    1, with Wilson's 95 % interval of the bin's pairs. apart: whether that leaves the confidence, the diagonal, out.
     """
     points = []
     for one in bins:
