@@ -71,7 +71,7 @@ def test_a_model_card_says_what_the_manifests_say(hub):
     assert (data.license, data.language, data.pipeline_tag) == ("apache-2.0", ["en"], "text-generation")
     (gold,) = [result for result in data.eval_results if result.metric_type == "gold"]
     assert (gold.metric_value, gold.metric_args["low"], gold.metric_args["n"]) == (0.75, 0.7, 40)
-    assert {result.dataset_split for result in data.eval_results} == {"evaluate", "heldout"}
+    assert {result.dataset_split for result in data.eval_results} == {"evaluate", "heldout", "test"}
     for stage in ("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "dpo"):
         assert f"| {stage} | `{artifact.manifest(hub.run / stage)['fingerprint']}` | 0 | {'a' * 40} |" in text
         assert f"| {stage} | 2 | 3 | unknown | unknown | Linux" in text

@@ -165,7 +165,7 @@ def eval_result(row: Mapping[str, Any], own: Origin, results: Mapping[str, Any])
     """
     assert own.manifest is not None, "the artifact that is pushed is here"
     run, metric = own.manifest["run"], row["metric"]
-    over = results.get("over", {}).get(metric, "documents" if metric in HELDOUT else "prompts")
+    over = results.get("over", {}).get(metric, "documents" if metric.startswith(HELDOUT) else "prompts")
     task = results.get("tasks", {}).get(over)
     heldout = over.startswith("documents")
     source = over.removeprefix("documents").replace("_", " ").strip()

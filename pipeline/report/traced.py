@@ -13,6 +13,8 @@ from pipeline.report.read import stages
 from pipeline.report.recipe import STAGE, Recipe
 from pipeline.report.run import context, render
 
+BEFORE, AFTER = 40, 60  # characters that are shown around the first difference
+
 
 def untraced(folder: Path) -> list[str] | None:
     """What the page in `folder` says otherwise than its sources do; None of one that other code made."""
@@ -21,10 +23,10 @@ def untraced(folder: Path) -> list[str] | None:
         return None
     inputs = {name: (folder.resolve() / link["folder"]).resolve() for name, link in sealed["inputs"].items()}
     recipe = Recipe.model_validate_json(json.dumps(sealed["recipe"]))
-    again = render(context(sealed["run"], recipe, stages(inputs, STAGE.reads))).splitlines()
-    lines = page.read_text(encoding="utf-8").splitlines()
-    if lines == again:
+    again = render(context(sealed["run"], recipe, stages(inputs, STAGE.reads)))
+    text = page.read_text(encoding="utf-8")
+    if text == again:
         return []
-    number = next((n for n, both in enumerate(zip(lines, again, strict=False)) if both[0] != both[1]), len(again))
-    has, give = (" ".join("".join(text[number : number + 1]).split())[:80] for text in (lines, again))
-    return [f"{page}: line {number + 1} is not what the run's manifests say now: it has '{has}', they give '{give}'"]
+    at = next((n for n, both in enumerate(zip(text, again, strict=False)) if both[0] != both[1]), len(again))
+    has, give = (" ".join(one[max(at - BEFORE, 0) : at + AFTER].split()) for one in (text, again))
+    return [f"{page}: is not what the run's manifests say now: it has '{has}', and they give '{give}'"]
