@@ -59,7 +59,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 def rows(run: Path, count: int) -> list[dict[str, Any]]:
     """Questions: a held-out text's beginning, which of four sentences comes next, and the whole text."""
-    found = []
+    found: list[dict[str, Any]] = []
     for document in heldout(run / "corpus", 10 * count, seed=0):
         pieces = [piece.strip() for piece in sentences(document.text) if piece.strip()]
         if len(pieces) > 3:

@@ -70,15 +70,17 @@ class JudgedWinRate:
             return {}
         longer = [length_in_words(self.answers.said[name][i]) - length_in_words(base[i]) for i, _ in with_verdict]
         asked = [outcome for i, outcome in with_verdict if self.compared[name][i] is not SAME]
-        agreement = Measure(values=[float(o != "disagreed") for o in asked], share=True, paired=False)
         rates = win_rates(f"judged_win_rate_{self.keys.versus}", [WORTH[o] for _, o in with_verdict], longer)
-        return rates | ({"judge_agreement": agreement} if asked else {})
+        if asked:
+            agree = [float(outcome != "disagreed") for outcome in asked]
+            rates["judge_agreement"] = Measure(values=agree, share=True, paired=False)
+        return rates
 
     def results(self) -> dict[str, Any]:
         """Who judged, what became of the pairs, and some verdicts beside the answers."""
         everything = [one for compared in self.compared.values() for one in compared]
         counts = Counter("same answer" if one is SAME else str(one.outcome) for one in everything)
-        settings = {
+        settings: dict[str, Any] = {
             "model": self.keys.model if self.keys.url or self.keys.revision else Path(self.keys.model).name,
             "versus": self.keys.versus,
             "pairs": len(everything),

@@ -22,7 +22,7 @@ Looks = Callable[[str], float]
 def continuations(recipe: Recipe, keys: Safety, seed: int, resume: Path) -> PromptSet:
     """The exam. Raises UserError for a file that is none, and trains the classifier, so before any model is loaded."""
     rows = read(str(keys.continuations), "safety.continuations")
-    listed = by_list(Path(keys.words).expanduser()) if keys.words else coarse_words.coarse
+    listed: Looks = by_list(Path(keys.words).expanduser()) if keys.words else coarse_words.coarse
     several = keys.continuations_per_prompt
     titles = {"toxic": "continuations with a toxic word", "continuation_words": "words a continuation"}
     found: dict[str, Looks] = {"toxic": listed, "continuation_words": length_in_words}

@@ -68,7 +68,7 @@ def reliability(bins: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     Across: confidence from one half, below which nobody prefers anything, to one. Up: the share that was right, 0 to
     1, with Wilson's 95 % interval of the bin's pairs. apart: whether that leaves the confidence, the diagonal, out.
     """
-    points = []
+    points: list[dict[str, Any]] = []
     for one in bins:
         low, high = proportion(round(one["right"] * one["pairs"]), int(one["pairs"]))
         points.append(

@@ -55,11 +55,11 @@ def corpus_section(corpus: Sealed, recipe: Recipe) -> dict[str, Any]:
 
 def tokenizer_section(tokenizer: Sealed) -> dict[str, Any]:
     """The vocabulary's fit, over all held-out documents and by source, and that of those that it was compared with."""
-    fertility = tokenizer.json("fertility.json") or {"tokenizers": []}
-    rows, beside = [], []
-    for own, *others in [fertility["tokenizers"]] if fertility["tokenizers"] else []:
-        rows = [{"name": name, **row} for name, row in own["by_source"].items()] + [{"name": "all", **own["all"]}]
-        beside = [{**one["all"], **one} for one in (own, *others)] if others else []
+    entries = (tokenizer.json("fertility.json") or {}).get("tokenizers", [])  # this one first
+    rows = [
+        {"name": name, **row} for own in entries[:1] for name, row in [*own["by_source"].items(), ("all", own["all"])]
+    ]
+    beside = [{**one["all"], **one} for one in entries] if len(entries) > 1 else []
     return {
         "rows": rows,
         "beside": beside,
