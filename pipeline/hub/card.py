@@ -61,7 +61,7 @@ def model_card(
         datasets=[r.id for s in ("corpus", "preferences") if s in origins and (r := origins[s].published)] or None,
         base_model=base,
         model_name=name if rows else None,
-        eval_results=[eval_result(row, own, results) for row in rows] or None,
+        eval_results=[eval_result(row, own, results or {}) for row in rows] or None,
     )
     config = own.json("model/config.json") or {}
     return fill(
