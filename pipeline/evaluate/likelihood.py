@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-# A processor's caches hold what about 2,000 tokens need: 400 choices of 44 tokens each took 1.01 CPU seconds, in batches
-# of 4,096 tokens 1.17, and with the harness's own model 1.22 (medians of 3 turns, LOG.md).
+# A processor's caches hold what about 2,000 tokens need: 400 choices of 44 tokens each took 1.01 CPU seconds, in
+# batches of 4,096 tokens 1.17, and with the harness's own model 1.22 (medians of 3 turns, LOG.md).
 TOKENS_A_BATCH = {"cpu": 2048, "cuda": 4096}
 LOGITS_A_BATCH = 2**25  # float32 numbers at once, 134 MB; a single sequence may need more
 

@@ -2,7 +2,7 @@
 
 Reads corpus/train/*.parquet and corpus/heldout/*.parquet, columns `text`, `source` and `language`, in batches, so that
 memory does not grow with the corpus; and, where the recipe says so, collect/conversations.jsonl. Writes tokenizer/
-(with special tokens and chat template, loads with AutoTokenizer), store/ (pipeline.store), fertility.json, .md and .svg
+(with special tokens and chat template, loads with AutoTokenizer), store/ (pipeline.store), fertility.json, .md, .svg
 (how well this and other vocabularies fit the held-out text) and, where a tokenizer was extended, extension.json (what
 its new tokens are made of).
 """
