@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.intervals import CHUNK, RESAMPLES, bootstrap_mean, paired_difference, proportion
+from pipeline.intervals import CHUNK, RESAMPLES, around, bootstrap_mean, paired_difference, proportion
 from pipeline.world.judge import judge
 from pipeline.world.wishes import Wishes
 
@@ -65,9 +65,9 @@ class Calibration(Measure):
             generator.integers(0, n, size=(min(rows, RESAMPLES - start), n)) for start in range(0, RESAMPLES, rows)
         ]
         errors = np.concatenate([calibration_error(confidence[draw], right[draw]) for draw in draws])
-        low, high = np.percentile(errors, [2.5, 97.5])
         value = float(calibration_error(confidence, right))
-        return {"value": value, "low": float(low), "high": float(high), "n": n, "interval": "bootstrap"}
+        low, high = around(value, errors)
+        return {"value": value, "low": low, "high": high, "n": n, "interval": "bootstrap"}
 
 
 def per_prompt(measure: Measure, num_samples: int, highest: bool = False) -> Measure:

@@ -28,7 +28,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="reward",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.reward.train:run",
     reads=("sft", "preferences"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.intervals import bootstrap_mean
+from pipeline.intervals import around, bootstrap_mean
 
 MATCHED = 0.1  # sides whose lengths differ by at most this share of the longer one count as equally long
 CALIBRATION_BINS = 10
@@ -106,8 +106,8 @@ def calibration_error(pairs: Sequence[ScoredPair], seed: int) -> tuple[float, fl
         _error(_calibration(margin[np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])]))
         for _ in range(CALIBRATION_RESAMPLES)
     ]
-    low, high = np.percentile(again, [2.5, 97.5])
-    return _error(_calibration(margin)), float(low), float(high), len(groups)
+    error = _error(_calibration(margin))
+    return (error, *around(error, again), len(groups))
 
 
 def _calibration(margin: np.ndarray) -> list[dict[str, float]]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.intervals import bootstrap_mean, paired_difference, proportion
+from pipeline.intervals import around, bootstrap_mean, paired_difference, proportion
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,8 @@ def test_paired_difference_is_narrower_than_the_spread_of_items():
 def test_paired_difference_refuses_unequal_lengths():
     with pytest.raises(ValueError, match="2 values against 1"):
         paired_difference([1, 2], [1], 0)
+
+
+def test_a_distances_interval_holds_it_though_every_resample_is_larger():
+    assert around(0.04, np.linspace(0.05, 0.11, 1001)) == pytest.approx((0.0115, 0.0685), abs=1e-4)
+    assert around(0.01, np.linspace(0.0, 0.2, 1001))[0] == 0.0, "no distance is below 0"
