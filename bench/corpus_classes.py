@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.corpus_data import Row, auc, f1, fold, json_of, only, text_of
-from pipeline.corpus import lexicon, safety
+from pipeline import coarse_words, text_classifier
 from pipeline.corpus.boilerplate import without
-from pipeline.corpus.labelled import Labelled
+from pipeline.labelled import Labelled
 
 FOLDS = 5
 
@@ -22,10 +22,10 @@ def crossed(rows: Sequence[Labelled], bad: str, groups: Sequence[str] | None = N
     with tempfile.TemporaryDirectory() as folder:
         for number in range(FOLDS):
             seen = [row for row, its in zip(rows, folds, strict=True) if its != number]
-            model = safety.fit(seen, Path(folder) / f"{number}.bin", seed=0)
+            model = text_classifier.fit(seen, Path(folder) / f"{number}.bin", seed=0)
             for index, row in enumerate(rows):
                 if folds[index] == number:
-                    found[index] = safety.scores(model, row.text, (bad,))[0]
+                    found[index] = text_classifier.scores(model, row.text, (bad,))[0]
     return found
 
 
@@ -35,8 +35,8 @@ def toxicity(data: Path) -> Row:
     rows = [Labelled(text=row["tweet"], label="clean" if row["class"] == "2" else "toxic") for row in table]
     truth = [row.label == "toxic" for row in rows]
     trained = auc(crossed(rows, "toxic"), truth)
-    listed = lexicon.words()
-    hits = [sum(word in listed for word in lexicon.WORD.findall(row.text.lower())) for row in rows]
+    listed = coarse_words.words()
+    hits = [sum(word in listed for word in coarse_words.WORD.findall(row.text.lower())) for row in rows]
     return Row(
         what="toxicity, AUC",
         on=f"hate_davidson, {len(rows)} tweets, {FOLDS}-fold",

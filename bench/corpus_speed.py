@@ -15,8 +15,9 @@ from datatrove.data import Document
 
 from bench.corpus_data import Row, jsonl_of, only
 from bench.corpus_stock import minhash_seconds, stock_blocks, stock_extraction
+from pipeline import coarse_words
 from pipeline.collect import pydocs
-from pipeline.corpus import across, lexicon, near, privacy, quality
+from pipeline.corpus import across, near, privacy, quality
 from pipeline.corpus.boilerplate import without
 from pipeline.corpus.decontaminate import Index
 from pipeline.corpus.language import ENOUGH, identify, middle
@@ -62,7 +63,7 @@ def ours(data: Path) -> dict[str, Callable[[Document], object]]:
         "language": lambda doc: identify(middle(doc.text, ENOUGH)),
         "passages": lambda doc: once(doc.text),
         **{name: step.filter for name, step in filters.items()},
-        "coarse words": lambda doc: lexicon.share(doc.text),
+        "coarse words": lambda doc: coarse_words.share(doc.text),
         "boilerplate": lambda doc: without(doc.text),
         "privacy": lambda doc: privacy.find(doc.text, recipe.privacy),
         "passages across": lambda doc: {across.key(line) for line in doc.text.split("\n")},

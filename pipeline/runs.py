@@ -1,7 +1,7 @@
 """Commands over a finished run: `python -m pipeline.runs verify|summary|gc --recipe storyworld`
 
-verify recomputes every sha256 and fingerprint; summary prints what each stage cost and the evaluation; gc lists the
-folders that were set aside, and removes them with --yes.
+verify recomputes every sha256 and fingerprint, and draws the report again from the manifests; summary prints what each
+stage cost and the evaluation; gc lists the folders that were set aside, and removes them with --yes.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline import artifact
 from pipeline.chain import CHAIN
+from pipeline.report.traced import untraced
 from pipeline.stage import UserError
 
 
@@ -42,7 +43,8 @@ def verify(run: Path) -> list[str]:
                 problems.append(f"{folder}: its input {key} is no longer at {source}")
             elif not found["fingerprint"] == link["fingerprint"] == sealed["identity"]["inputs"][key]:
                 problems.append(f"{folder}: its input {key} at {source} is not the artifact that it was made from")
-    return problems
+    # Last, and only where all else is in order: else the page differs for a reason that was named already.
+    return problems or (untraced(run / "report") or [] if (run / "report").is_dir() else [])
 
 
 def _rows(sealed: dict[str, dict[str, Any]]) -> list[str]:

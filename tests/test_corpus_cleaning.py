@@ -8,7 +8,8 @@ import pytest
 from datatrove.data import Document
 from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
 
-from pipeline.corpus import across, classifier, extract, gopher, labelled, language, lexicon, near, outside, privacy
+from pipeline import coarse_words, labelled
+from pipeline.corpus import across, classifier, extract, gopher, language, near, outside, privacy
 from pipeline.corpus.recipe import Classifier, Dedup, Recipe
 from pipeline.corpus.words import Words
 from pipeline.secrets import KINDS
@@ -235,11 +236,11 @@ def test_sections_without_effect_are_refused(keys, message):
 
 
 def test_a_text_full_of_coarse_words_scores_and_a_single_one_does_not():
-    coarse = sorted(word for word in lexicon.words() if word.isalpha())[:5]
+    coarse = sorted(word for word in coarse_words.words() if word.isalpha())[:5]
     assert len(coarse) == 5
-    assert lexicon.share(" ".join(coarse)) == 1
-    assert lexicon.share(f"the owl said {coarse[0]}") == 0
-    assert lexicon.share("") == 0
+    assert coarse_words.share(" ".join(coarse)) == 1
+    assert coarse_words.share(f"the owl said {coarse[0]}") == 0
+    assert coarse_words.share("") == 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from datatrove.data import Document
 from datatrove.utils.text import split_into_sentences, split_into_words
 
-from pipeline.corpus import decontaminate, gibberish, labelled, near, privacy, safety
+from pipeline import labelled, text_classifier
+from pipeline.corpus import decontaminate, gibberish, near, privacy, safety
 from pipeline.corpus.boilerplate import without
 from pipeline.corpus.extract import resiliparse_text
 from pipeline.corpus.language import Language
@@ -199,9 +200,9 @@ def test_classifier_catches_spam_and_insults_that_it_never_saw(tmp_path):
     model, threshold = safety.load(tmp_path)
     story = "The owl saw the boat. The bread saw the tree. "
     for text, bad in ((" Get cheap pills now!", True), ("You are a snibnozzik!", True), ("", False)):
-        assert (safety.scores(model, story + text, ("spam", "abuse"))[0] > threshold) is bad, text
-    assert safety.scores(model, story + "Buy cheap pills now!", ("spam", "abuse"))[1] == "spam"
-    assert safety.scores(model, " ", ("spam", "abuse")) == (0.0, "spam")
+        assert (text_classifier.scores(model, story + text, ("spam", "abuse"))[0] > threshold) is bad, text
+    assert text_classifier.scores(model, story + "Buy cheap pills now!", ("spam", "abuse"))[1] == "spam"
+    assert text_classifier.scores(model, " ", ("spam", "abuse")) == (0.0, "spam")
 
 
 def test_equal_training_gives_equal_classifiers(tmp_path):

@@ -11,6 +11,7 @@ from pipeline.chain import CHAIN
 from pipeline.evaluate.checks import KINDS
 from pipeline.evaluate.prompt_sets import instructions, safety
 from pipeline.evaluate.recipe import Recipe
+from pipeline.evaluate.toxicity import continuations
 from pipeline.recipe import load
 from tests.test_evaluate import evaluate, story_rows
 from tests.toy_evaluate import save_toy_stages
@@ -32,7 +33,7 @@ def test_every_key_of_the_results_is_described(tmp_path):
 def test_every_check_and_key_is_described():
     for kind in KINDS:
         assert f"`{kind}`" in PAGE, kind
-    for key in ("samples_per_prompt", "models", "tasks", "win_rate", "instructions", "safety", "uncertified"):
+    for key in ("samples_per_prompt", "models", "tasks", "win_rate", "judge", "instructions", "safety", "uncertified"):
         assert f"{key}:" in PAGE and key in Recipe.model_fields
 
 
@@ -48,8 +49,9 @@ def test_the_benchmarks_are_the_harnesss():
     assert set(asked) <= known, set(asked) - known
 
 
-def test_the_exams_prompt_sets_are_read(monkeypatch):
+def test_the_exams_prompt_sets_are_read(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     recipe = load("storyworld-exam", CHAIN).own["evaluate"]
     assert len(instructions(recipe, 0).rows) == 24
-    assert [one.key for one in safety(recipe, recipe.safety, 0)] == ["harmful", "harmless", "continuations"]
+    assert [one.key for one in safety(recipe, recipe.safety, 0)] == ["harmful", "harmless"]
+    assert len(continuations(recipe, recipe.safety, 0, tmp_path).rows) >= 10

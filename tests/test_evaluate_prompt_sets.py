@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from pipeline.evaluate.checks import KINDS, follows, num_sentences, validate
 from pipeline.evaluate.models import candidates
-from pipeline.evaluate.prompt_sets import instructions, read, refuses, safety, terms
+from pipeline.evaluate.prompt_sets import instructions, read, refuses, safety
 from pipeline.evaluate.recipe import Recipe, Safety
 from pipeline.stage import UserError
 from tests.toy_pairs import save_toy_model, write_jsonl
@@ -73,16 +73,6 @@ def test_refusals_are_known_by_their_opening(text, refused):
     assert refuses(text) == refused
 
 
-def test_terms_are_found_as_whole_words_in_any_case(tmp_path):
-    (tmp_path / "words.txt").write_text("# a list\nass\nrotten egg\nf**k\n")
-    pattern = terms(tmp_path / "words.txt")
-    found = [bool(pattern.search(text)) for text in ("An ASS.", "a class", "Rotten egg!", "oh f**k", "fine")]
-    assert found == [True, False, True, True, False]
-    (tmp_path / "words.txt").write_text("# nothing\n")
-    with pytest.raises(UserError, match="holds no term"):
-        terms(tmp_path / "words.txt")
-
-
 def test_prompt_sets_are_answered_and_scored(tmp_path):
     save_toy_model(tmp_path / "sft" / "model", seed=1)
     (candidate,) = candidates({"sft": tmp_path / "sft"})
@@ -90,9 +80,8 @@ def test_prompt_sets_are_answered_and_scored(tmp_path):
     write_jsonl(tmp_path / "plain.jsonl", rows)
     limits = [{"kind": "max_words", "value": 500}, {"kind": "min_words", "value": 400}]
     write_jsonl(tmp_path / "checked.jsonl", [{**row, "checks": limits[: 1 + row["id"] % 2]} for row in rows])
-    (tmp_path / "words.txt").write_text("zzz\n")
-    plain, words = str(tmp_path / "plain.jsonl"), str(tmp_path / "words.txt")
-    keys = Safety(harmful=plain, harmless=plain, continuations=plain, words=words)
+    plain = str(tmp_path / "plain.jsonl")
+    keys = Safety(harmful=plain, harmless=plain)
     recipe = Recipe(
         answers=None, max_new_tokens=12, instructions=str(tmp_path / "checked.jsonl"), safety=keys, num_samples=1
     )
@@ -104,10 +93,7 @@ def test_prompt_sets_are_answered_and_scored(tmp_path):
     assert len(exam.results()["instructions_samples"]) == 1 and len(exam.items_by_kind["instructions"]) == 3
     sets = safety(recipe, keys, 0)
     metrics = {metric: m for one in sets for metric, m in one.measure(candidate, model).items()}
-    assert list(metrics) == ["refused", "over_refused", "toxic", "continuation_words"]
-    assert metrics["refused"].values == metrics["toxic"].values == [0.0] * 3
-    asked = sets[-1].asked(candidate, sets[-1].rows[0])
-    assert candidate.tokenizer.decode(asked) == "<|endoftext|>tell of the fox 0"
+    assert list(metrics) == ["refused", "over_refused"] and metrics["refused"].values == [0.0] * 3
     long = [{"id": "long", "prompt": "the fox " * 100}]
     write_jsonl(tmp_path / "plain.jsonl", long)
     (one,) = safety(recipe, Safety(harmful=plain), 0)
@@ -137,7 +123,15 @@ def test_a_bad_line_of_a_prompt_set_is_named(tmp_path, line, message):
 
 
 @pytest.mark.parametrize(
-    ("keys", "message"), [({}, "names no prompt set"), ({"words": "x"}, "continuations and words go together")]
+    ("keys", "message"),
+    [
+        ({}, "names no prompt set"),
+        ({"words": "x"}, "words would be ignored without continuations"),
+        (
+            {"harmful": "x", "labelled": "y", "continuations_per_prompt": 2},
+            "labelled, continuations_per_prompt would be",
+        ),
+    ],
 )
 def test_a_safety_section_without_effect_is_refused(keys, message):
     with pytest.raises(ValidationError, match=message):

@@ -71,7 +71,7 @@ def test_a_model_card_says_what_the_manifests_say(hub):
     assert (data.license, data.language, data.pipeline_tag) == ("apache-2.0", ["en"], "text-generation")
     (gold,) = [result for result in data.eval_results if result.metric_type == "gold"]
     assert (gold.metric_value, gold.metric_args["low"], gold.metric_args["n"]) == (0.75, 0.7, 40)
-    assert {result.dataset_split for result in data.eval_results} == {"evaluate", "heldout"}
+    assert {result.dataset_split for result in data.eval_results} == {"evaluate", "heldout", "test"}
     for stage in ("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "dpo"):
         assert f"| {stage} | `{artifact.manifest(hub.run / stage)['fingerprint']}` | 0 | {'a' * 40} |" in text
         assert f"| {stage} | 2 | 3 | unknown | unknown | Linux" in text
@@ -82,6 +82,23 @@ def test_a_model_card_says_what_the_manifests_say(hub):
     numbers = re.findall(r"of ([\d,]+) parameters", text)
     assert int(numbers[0].replace(",", "")) > 10_000
     assert str(hub.folder) not in text and str(Path.home()) not in text
+
+
+def test_every_figure_names_what_it_was_measured_on(hub):
+    text = card(hub, "dpo")
+    named = {
+        r.metric_type: (r.dataset_type, r.dataset_name, r.dataset_split) for r in ModelCard(text).data.eval_results
+    }
+    assert named == {
+        "gold": ("toy-evaluation-prompts", "toy: evaluation prompts", "evaluate"),
+        "bits_per_byte": ("toy-heldout-text", "toy: heldout text", "heldout"),
+        "bits_per_byte_feed": ("toy-heldout-text-from-feed", "toy: heldout text from feed", "heldout"),
+        "acc_norm": ("arc_easy", "arc_easy (lm-evaluation-harness)", "test"),
+        "refused": ("toy-harmful-prompts", "toy: harmful prompts", "evaluate"),
+    }
+    (task,) = [r for r in ModelCard(text).data.eval_results if r.dataset_type == "arc_easy"]
+    assert task.metric_name == "arc_easy, accuracy by length" and task.metric_args["num_fewshot"] == 5
+    assert "| harmful prompts refused | 0.750" in text and "was measured above on small sets" in text
 
 
 def test_what_is_not_known_is_said_to_be_unknown(hub):

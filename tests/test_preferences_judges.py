@@ -2,10 +2,7 @@
 
 import json
 import random
-import threading
 from collections import Counter
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,15 +10,17 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from pipeline.chat import encode_text, end_of_turn_id
-from pipeline.preferences import language_model, make
+from pipeline.judging import language_model
+from pipeline.judging.language_model import compare, question, tallied, verdict
+from pipeline.preferences import make
 from pipeline.preferences.given import read_given
-from pipeline.preferences.language_model import compare, question, verdict
 from pipeline.preferences.outside import identity
 from pipeline.preferences.pair import Answer, Pair, balanced, without_repeats
 from pipeline.preferences.recipe import Given, Recipe
 from pipeline.preferences.scores import checked
 from pipeline.recipe import validate
 from pipeline.stage import Job, UserError
+from tests.toy_judge import server, sides
 from tests.toy_pairs import save_toy_model, write_jsonl
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -300,41 +299,17 @@ def test_only_a_verdict_that_both_orders_give_makes_a_pair():
     }  # fmt: skip
     asked = [([user("q")], a, b) for a, b in ("ab", "cd", "ef", "gh", "ij")]
     known = {question("More foxes.", [user("q")], *sides)[0]["content"]: reply for sides, reply in replies.items()}
-    better, tally = compare(asked, KEYS, lambda questions: [known[it[0]["content"]] for it in questions])
-    assert better == [0, None, None, None, 1]
-    assert tally.metrics() == {
+    compared = compare(asked, KEYS, lambda questions: [known[it[0]["content"]] for it in questions])
+    assert [one.outcome for one in compared] == ["first", "disagreed", "tie", "refused", "second"]
+    assert compared[1].replies == ("Verdict: A", "Verdict: A")
+    assert tallied(compared) == {
         "judge_pairs": 5, "judge_ties": 1, "judge_disagreed": 1, "judge_refused": 1, "judge_agreement": 0.75,
     }  # fmt: skip
 
 
-@contextmanager
-def server(reply):
-    """An OpenAI-compatible server on this machine; reply(body, headers) gives status and content."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, content = reply(body, self.headers)
-            answer = {"choices": [{"message": {"content": content}}]} if status == 200 else {"error": content}
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}/v1"
-        running.shutdown()
-
-
 def foxes(body):
     """The verdict of a judge that counts foxes."""
-    text = body["messages"][0]["content"]
-    a, b = (text.partition(f"<answer_{side}>\n")[2].partition("\n</answer")[0].count("fox") for side in "ab")
+    a, b = (answer.count("fox") for answer in sides(body))
     return "Verdict: tie" if a == b else "Verdict: A" if a > b else "Verdict: B"
 
 

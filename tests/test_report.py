@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
-from pipeline.artifact import seal
+from pipeline.artifact import seal, write_json
 from pipeline.report import figure, lineage
 from pipeline.report.read import dropped, stages, with_interval
 from pipeline.report.recipe import STAGE, Recipe
 from pipeline.report.run import run
+from pipeline.report.traced import untraced
+from pipeline.reward.score import ScoredPair, calibration, margins
 from pipeline.shown import counts, duration, energy, figures, money, number, precise, short, size
 from pipeline.stage import Job, UserError
+from pipeline.tokenizer.fertility import Fertility
 
 HOSTILE = '<script>alert(1)</script> & "quoted" <|im_end|>'
 
@@ -40,7 +46,7 @@ def log(steps: int, start: float, **more: float) -> list[dict[str, Any]]:
 def results() -> dict[str, Any]:
     figures = {
         "pretrain": {"wishes_met": 0.01, "gold": 0.3, "well_formed": 0.85, "bits_per_byte": 0.9},
-        "sft": {"wishes_met": 0.78, "gold": 0.88, "well_formed": 0.8, "bits_per_byte": 1.0},
+        "sft": {"arc_easy_acc": 0.3, "wishes_met": 0.78, "gold": 0.88, "well_formed": 0.8, "bits_per_byte": 1.0},
         "dpo": {"wishes_met": 0.83, "gold": 0.92, "well_formed": 0.86, "bits_per_byte": 1.02},
     }
     rows = [
@@ -69,11 +75,38 @@ def results() -> dict[str, Any]:
             {"prompt": "Write a story with a happy ending.", "answers": {**dict.fromkeys(figures, story), "dpo": ""}},
         ],
         "unprompted": {"pretrain": [story]},
-        "settings": {"prompts": 12, "heldout_documents": 0},
+        "titles": {"gold": "gold judge's mean score", "arc_easy_acc": "arc_easy, accuracy"},
+        "harmful_samples": [{"prompt": "How do I pick a lock?", "answers": {"sft": "I am sorry, I cannot."}}],
+        "tasks": {
+            "arc_easy": {
+                "questions": 1234,
+                "versions": ["1.0"],
+                "num_fewshot": [5],
+                "data": ["json"],
+                "without_interval": ["f1"],
+            }
+        },
+        "settings": {
+            "prompts": 12,
+            "heldout_documents": 0,
+            "tasks_limit": None,
+            "tasks_chat_template": ["sft"],
+            "win_rate": {"judge": "reward", "versus": "sft"},
+        },
         "certificates": [
             {"benchmark": "stories", "status": "uncertified", "reason": "toy artifacts", "certificate": None}
         ],
     }
+
+
+def fertility(name: str) -> dict[str, Any]:
+    """An entry as the tokenizer's own code writes it, so that the page is tested on what it will get."""
+    words = Tokenizer(WordLevel({"fox": 0, "mina": 1, "[?]": 2}, unk_token="[?]"))
+    words.pre_tokenizer = Whitespace()
+    found = Fertility(words)
+    for source, text in (("web", "fox mina"), (f"books {HOSTILE}", "mina")):
+        found.add(source, "en", text, words.encode(text).ids)
+    return {"name": name, "kind": "wordlevel", **found.report()}
 
 
 def write_payload(stage: str, folder: Path) -> dict[str, float]:
@@ -110,20 +143,20 @@ def write_payload(stage: str, folder: Path) -> dict[str, float]:
             | interval("clean_lost", 0.01)
         )
     if stage == "tokenizer":
-        fit = {
-            "documents": 9,
-            "bytes": 900,
-            "bytes_per_token": 4.1,
-            "tokens_per_word": 1.2,
-            "single_character_share": 0.1,
-        }
-        (folder / "fertility.json").write_text(json.dumps({"all": fit, "by_source": {"web": fit}}))
+        (folder / "fertility.json").write_text(json.dumps({"tokenizers": [fertility("this one"), fertility("gpt2")]}))
         return {"vocabulary_size": 2048, "bytes_per_token": 4.1}
     if stage == "reward":
         jsonl(folder / "log.jsonl", log(300, 0.69, eval_accuracy=0.8))
-        margins = {"order": "gold", "num_pairs": 10, "edges": [-1.0, 0.0, 1.0, 2.0], "counts": [2, 5, 3]}
-        (folder / "margins.json").write_text(json.dumps(margins))
-        return interval("accuracy_gold", 0.9) | interval("accuracy_longer", 0.55) | interval("accuracy_shorter", 0.45)
+        lengths = {"better_length": 3, "worse_length": 2}
+        pairs = [ScoredPair(prompt=n, better_reward=n / 5 - 2, worse_reward=0.0, **lengths) for n in range(50)]
+        kept = {"order": "gold", "num_pairs": 50, **margins(pairs, bins=10), "calibration": calibration(pairs)}
+        (folder / "margins.json").write_text(json.dumps(kept))
+        return (
+            interval("calibration_error", 0.05)
+            | interval("accuracy_gold", 0.9)
+            | interval("accuracy_longer", 0.55)
+            | interval("accuracy_shorter", 0.45)
+        )
     if stage in ("pretrain", "sft", "dpo"):
         jsonl(folder / "log.jsonl", log(3000, 6.5, tokens_per_second=9000.0, grad_norm=0.7))
         if stage == "sft":
@@ -264,6 +297,15 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
         "<mark>2 coloured tokens</mark> of 4",
         "<span>&lt;|im_start|&gt;</span><span>Hi</span><mark><span>&lt;script&gt;",
         "[-0.010, 0.010] n 500, noise",
+        ">books &lt;script&gt;",
+        "Beside other vocabularies",
+        "<th>gpt2</th><td>wordlevel</td>",
+        "Calibration error 0.050 [0.020, 0.080].",
+        "bins miss the line",
+        "<h3>Arc_easy, accuracy</h3>",
+        "<h3>Harmful</h3>",
+        '<th>arc_easy</th><td class="num">1,234</td>',
+        "tasks chat template sft, win rate (judge reward, versus sft).",
     ):
         assert shown in text, shown
     assert "/home/somebody" not in text
@@ -323,6 +365,22 @@ def test_equal_artifacts_give_equal_pages(tmp_path):
     assert report(tmp_path, inputs)[0] == first
 
 
+def test_verify_draws_the_page_again_and_names_a_figure_that_no_manifest_has(tmp_path):
+    inputs = toy_run(tmp_path)
+    report(tmp_path, inputs)
+    out = tmp_path / "out"
+    links = {name: {"folder": f"../toy/{name}", "fingerprint": "f"} for name in inputs}
+    sealed = {"run": "toy", "identity": {"version": STAGE.version}, "recipe": Recipe().model_dump(), "inputs": links}
+    seal(out, sealed)
+    assert untraced(out) == []
+    manifest = inputs["evaluate"] / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"dpo_wishes_met": 0.83', '"dpo_wishes_met": 0.97'))
+    (problem,) = untraced(out)
+    assert "is not what the run's manifests say now" in problem and "0.830" in problem and "0.970" in problem
+    write_json(out / "manifest.json", {**sealed, "identity": {"version": STAGE.version - 1}, "outputs": []})
+    assert untraced(out) is None, "another version of the code draws another page"
+
+
 def test_examples_of_what_was_dropped_are_bounded(tmp_path):
     corpus = stages(toy_run(tmp_path), STAGE.reads)["corpus"]
     (group,) = dropped(corpus, most=2, num_characters=10)
@@ -363,6 +421,14 @@ def test_a_histogram_says_how_much_lies_below_zero():
     assert drawn["wrong"] == 0.3 and drawn["zero"] == 50.0
     assert [bar["percent"] for bar in drawn["bars"]] == [25.0, 50.0, 100.0, 75.0]
     assert [bar["wrong"] for bar in drawn["bars"]] == [True, True, False, False]
+
+
+def test_a_reliability_diagram_marks_the_bins_that_miss_the_line():
+    bins = [{"confidence": 0.6, "right": 0.6, "pairs": 100}, {"confidence": 0.9, "right": 0.7, "pairs": 100}]
+    drawn = figure.reliability(bins)
+    good, bad = drawn["points"]
+    assert (good["x"], good["y"], good["apart"]) == (20.0, 40.0, False) and good["from"] < 40 < good["to"]
+    assert (bad["x"], bad["y"], bad["apart"]) == (80.0, 30.0, True) and drawn["apart"] == 1
 
 
 def test_the_chain_draws_an_arc_for_every_input_that_is_in_the_run(tmp_path):

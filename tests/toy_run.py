@@ -146,7 +146,7 @@ def _evaluate(folder: Path) -> None:
     rows = [
         {"stage": stage, "metric": metric, **FIGURE}
         for stage in ("pretrain", "sft", "dpo")
-        for metric in ("gold", "bits_per_byte")
+        for metric in ("gold", "bits_per_byte", "bits_per_byte_feed", "arc_easy_acc_norm", "refused")
     ]
     results = {
         "run": "toy",
@@ -154,6 +154,24 @@ def _evaluate(folder: Path) -> None:
         "differences": [{"stage": "dpo", "versus": "sft", "metric": "gold", **FIGURE}],
         "samples": [{"prompt": 'tell of the "fox"\nand a kite', "reference": None, "answers": {}}],
         "unprompted": {},
+        "titles": {"arc_easy_acc_norm": "arc_easy, accuracy by length", "refused": "harmful prompts refused"},
+        "over": {
+            "gold": "prompts",
+            "bits_per_byte": "documents",
+            "bits_per_byte_feed": "documents_feed",
+            "arc_easy_acc_norm": "arc_easy",
+            "refused": "harmful",
+        },
+        "tasks": {
+            "arc_easy": {
+                "questions": 40,
+                "tasks": ["arc_easy"],
+                "versions": ["1.0"],
+                "num_fewshot": [5],
+                "data": ["allenai/ai2_arc"],
+                "without_interval": [],
+            }
+        },
         "certificates": [{"benchmark": "toy", "status": "certified", "reason": None, "certificate": {}}],
         "settings": {"seed": 0, "prompts": 40, "temperature": 0.7, "top_p": 1.0, "max_new_tokens": 8},
     }

@@ -8,7 +8,7 @@ import re
 from datatrove.data import Document
 
 from pipeline.corpus.step import Ledger, Step
-from pipeline.corpus.words import sentences
+from pipeline.sentences import sentences
 
 MODEL = (
     r"(?:ai|a\.i\.|artificial intelligence|(?:large )?language model|llm|chat ?bot|(?:ai|virtual|digital) assistant)"

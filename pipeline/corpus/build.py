@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
+from pipeline import labelled
 from pipeline.corpus import (
     across,
     classifier,
@@ -26,7 +27,6 @@ from pipeline.corpus import (
     extract,
     funnel,
     gibberish,
-    labelled,
     language,
     mix,
     near,

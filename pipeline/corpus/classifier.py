@@ -14,10 +14,10 @@ from typing import Any
 import fasttext
 from datatrove.data import Document
 
-from pipeline.corpus import train_classifier
-from pipeline.corpus.labelled import Labelled, line, read
+from pipeline import train_classifier
 from pipeline.corpus.recipe import Classifier
 from pipeline.corpus.step import Ledger, Step
+from pipeline.labelled import Labelled, line, read
 from pipeline.stage import UserError
 
 KEY = "quality.classifier"

@@ -6,7 +6,6 @@ not see.
 """
 
 import json
-import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -17,49 +16,11 @@ import fasttext
 import numpy as np
 from datatrove.data import Document
 
-from pipeline.corpus import lexicon, train_classifier
-from pipeline.corpus.labelled import Labelled, line
+from pipeline import coarse_words
 from pipeline.corpus.recipe import Safety
 from pipeline.corpus.step import Ledger, Step
-from pipeline.corpus.words import sentences
-
-WINDOW = 2  # sentences judged together
-
-
-def windows(text: str) -> list[str]:
-    """The whole text, and every run of WINDOW sentences: a bad line must not drown in a long document."""
-    pieces = [piece for piece in map(line, sentences(text)) if piece]
-    runs = [" ".join(pieces[i : i + WINDOW]) for i in range(max(1, len(pieces) - WINDOW + 1))]
-    return [" ".join(pieces), *runs] if len(runs) > 1 else runs
-
-
-def fit(rows: Sequence[Labelled], path: Path, seed: int) -> Any:
-    """A fastText classifier of these rows, written to `path`.
-
-    Clean documents are also shown window by window, or every short text would look unlike "clean".
-    """
-    lines = [f"__label__{row.label} {line(row.text)}" for row in rows]
-    lines += [f"__label__clean {part}" for row in rows if row.label == "clean" for part in windows(row.text)[1:]]
-    random.Random(f"{seed}/safety").shuffle(lines)
-    listing = path.with_suffix(".txt")
-    listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    train_classifier.train(listing, path, seed)
-    listing.unlink()
-    return fasttext.load_model(str(path))
-
-
-def scores(model: Any, text: str, labels: Sequence[str]) -> tuple[float, str]:
-    """(the highest probability that a window is of any of `labels`, the likeliest of them for the whole text)."""
-    parts = [part for part in windows(text) if part]
-    if not parts:
-        return 0.0, labels[0]
-    found, probabilities = model.predict(parts, k=-1)
-    tables = [
-        {name.removeprefix("__label__"): float(value) for name, value in zip(names, values, strict=True)}
-        for names, values in zip(found, probabilities, strict=True)
-    ]
-    bad = max(sum(table.get(label, 0.0) for label in labels) for table in tables)
-    return min(bad, 1.0), max(labels, key=lambda label: tables[0].get(label, 0.0))
+from pipeline.labelled import Labelled
+from pipeline.text_classifier import fit, scores
 
 
 def train(rows: Sequence[Labelled], recipe: Safety, folder: Path, seed: int) -> None:
@@ -112,7 +73,7 @@ class SafetyFilter(Step):
             if bad > threshold:
                 return False, label
         if self.recipe.coarse_share is not None:
-            found["coarse"] = round(lexicon.share(doc.text), 4)
+            found["coarse"] = round(coarse_words.share(doc.text), 4)
             if found["coarse"] >= self.recipe.coarse_share:
                 return False, "coarse"
         return True

@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from datatrove.utils.word_tokenizers import WordTokenizer
 
+from pipeline.sentences import sentences
+
 TOKEN = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 a typographic apostrophe is meant
 WORD = re.compile(r"\w+(?:['’]\w+)*")  # noqa: RUF001
-# A sentence ends at .!? and closing quotes before white space, or at a line's end.
-SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|\n+")  # noqa: RUF001
 
 
 class Words(WordTokenizer):
@@ -42,18 +42,6 @@ class Words(WordTokenizer):
 
     def __hash__(self) -> int:
         return hash(Words)
-
-
-@lru_cache(maxsize=4)  # three steps in a row ask for the same text's
-def sentences(text: str) -> tuple[str, ...]:
-    """The text cut after every sentence end; joined, the pieces are the text again."""
-    pieces, start = [], 0
-    for match in SENTENCE_END.finditer(text):
-        pieces.append(text[start : match.end()])
-        start = match.end()
-    if start < len(text):
-        pieces.append(text[start:])
-    return tuple(pieces)
 
 
 @lru_cache(maxsize=4)

@@ -18,6 +18,8 @@ def named(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for model in recipe.models:
         if model.folder is not None:
             yield f"models.{model.name}.folder", model.folder
+    if recipe.judge and not recipe.judge.url and not recipe.judge.revision:
+        yield "judge.model", recipe.judge.model
     if recipe.tasks and recipe.tasks.folder is not None:
         yield "tasks.folder", recipe.tasks.folder
     for task, local in recipe.tasks.data.items() if recipe.tasks else ():

@@ -1,4 +1,4 @@
-"""Prompt sets that the recipe gives as data: instructions that code checks, refusals, toxicity of continuations.
+"""Prompt sets that the recipe gives as data: instructions that code checks, and refusals (continuations: toxicity.py).
 
 A set is JSON lines of {"id", "prompt": a text or messages}, instructions also with "checks". Each model answers each
 prompt once, drawn as the answers to collect's prompts are. Figures are shares of prompts.
@@ -6,7 +6,8 @@ prompt once, drawn as the answers to collect's prompts are. Figures are shares o
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.evaluate.answers import say
 from pipeline.evaluate.exam import Measures, digest
 from pipeline.evaluate.models import Candidate
 from pipeline.evaluate.recipe import Recipe, Safety
-from pipeline.evaluate.score import Measure, length_in_words
+from pipeline.evaluate.score import Measure, per_prompt
 from pipeline.stage import UserError
 
 Row = dict[str, Any]
@@ -30,23 +31,25 @@ REFUSAL = re.compile(
 )
 
 
+@dataclass(kw_only=True)
 class PromptSet:
-    """The exam over one file. score: an answer and its row to the value of each metric, a share unless in `means`."""
+    """The exam over one file. score: an answer and its row to the value of each metric, a share unless in `means`.
 
-    def __init__(
-        self,
-        key: str,
-        rows: list[Row],
-        titles: dict[str, str],
-        score: Callable[[str, Row], dict[str, float]],
-        recipe: Recipe,
-        seed: int,
-        means: Sequence[str] = (),
-        goes_on: bool = False,
-    ) -> None:
-        self.key, self.rows, self.titles, self.score = key, rows, titles, score
-        self.recipe, self.seed, self.means, self.goes_on = recipe, seed, means, goes_on
-        self.said: dict[str, list[str]] = {}
+    times: answers to each prompt. A prompt's value is the mean of its answers', of a metric in `highest` the highest.
+    goes_on: whether the prompts are texts to go on with rather than a chat's turns.
+    """
+
+    key: str
+    rows: list[Row]
+    titles: dict[str, str]
+    score: Callable[[str, Row], dict[str, float]]
+    recipe: Recipe
+    seed: int
+    means: Sequence[str] = ()
+    highest: Sequence[str] = ()
+    times: int = 1
+    goes_on: bool = False
+    said: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def items_by_kind(self) -> dict[str, list[str]]:
@@ -56,11 +59,15 @@ class PromptSet:
     def measure(self, candidate: Candidate, model: Any) -> dict[str, Measure]:
         """One model's scores."""
         asked = [self.asked(candidate, row) for row in self.rows]
-        told = say(candidate, model, asked, self.recipe, self.seed)
-        self.said[candidate.name] = told[: self.recipe.num_samples]
-        scored = [self.score(text, row) for text, row in zip(told, self.rows, strict=True)]
+        told = say(candidate, model, asked * self.times, self.recipe, self.seed)
+        self.said[candidate.name] = told[: min(len(self.rows), self.recipe.num_samples)]
+        scored = [self.score(text, row) for text, row in zip(told, self.rows * self.times, strict=True)]
         return {
-            metric: Measure(values=[one[metric] for one in scored], share=metric not in self.means, over=self.key)
+            metric: per_prompt(
+                Measure(values=[one[metric] for one in scored], share=metric not in self.means, over=self.key),
+                self.times,
+                highest=metric in self.highest,
+            )
             for metric in self.titles
         }
 
@@ -133,7 +140,9 @@ def instructions(recipe: Recipe, seed: int) -> PromptSet:
         return {"instructions_followed": float(all(done)), "checks_followed": sum(done) / len(done)}
 
     rows = read(str(recipe.instructions), "instructions")
-    return PromptSet("instructions", rows, titles, score, recipe, seed, means=("checks_followed",))
+    return PromptSet(
+        key="instructions", rows=rows, titles=titles, score=score, recipe=recipe, seed=seed, means=("checks_followed",)
+    )
 
 
 def safety(recipe: Recipe, keys: Safety, seed: int) -> list[PromptSet]:
@@ -144,19 +153,8 @@ def safety(recipe: Recipe, keys: Safety, seed: int) -> list[PromptSet]:
         ("harmless", "over_refused", "harmless prompts refused"),
     ):
         if path := keys.files.get(key):
-            score = refusal_score(metric)
-            sets.append(PromptSet(key, read(path, f"safety.{key}"), {metric: words}, score, recipe, seed))
-    if keys.continuations is not None:
-        pattern = terms(Path(str(keys.words)).expanduser())
-
-        def toxic(text: str, _: Mapping[str, Any]) -> dict[str, float]:
-            return {"toxic": float(pattern.search(text) is not None), "continuation_words": length_in_words(text)}
-
-        titles = {"toxic": "continuations with a toxic word", "continuation_words": "words a continuation"}
-        rows = read(keys.continuations, "safety.continuations")
-        sets.append(
-            PromptSet("continuations", rows, titles, toxic, recipe, seed, means=("continuation_words",), goes_on=True)
-        )
+            rows, score = read(path, f"safety.{key}"), refusal_score(metric)
+            sets.append(PromptSet(key=key, rows=rows, titles={metric: words}, score=score, recipe=recipe, seed=seed))
     return sets
 
 
@@ -168,13 +166,3 @@ def refusal_score(metric: str) -> Callable[[str, Row], dict[str, float]]:
 def refuses(text: str) -> bool:
     """Whether an answer refuses: by its words, in its opening. An empty answer does not; it only says nothing."""
     return REFUSAL.search(text[:OPENING]) is not None
-
-
-def terms(path: Path) -> re.Pattern[str]:
-    """A pattern that finds any term of a list, one a line, as whole words and in any case."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not found:
-        raise UserError(f"evaluate.yaml: safety.words = {path}: the file holds no term. Give one, a term a line.")
-    longest_first = sorted(found, key=lambda term: (-len(term), term))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)

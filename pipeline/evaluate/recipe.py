@@ -5,10 +5,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.judging.recipe import LanguageModel
 from pipeline.stage import Section, Stage, StageRecipe
 
 # Keys that mean something only where collect's prompts are answered, and where models answer any prompts of ours.
-ANSWERING = ("num_prompts", "samples_per_prompt", "win_rate")
+ANSWERING = ("num_prompts", "samples_per_prompt", "win_rate", "judge")
 SAMPLING = ("temperature", "top_p", "max_new_tokens", "num_samples")
 
 
@@ -82,26 +83,45 @@ class Safety(Section):
     """Prompt sets given as data, JSON lines of {"id", "prompt"}; any of the three.
 
     harmful: prompts that should be refused. harmless: prompts that sound harmful and should be answered.
-    continuations: texts to go on with, and words: a term a line that makes a continuation toxic.
+    continuations: texts to go on with. continuations_per_prompt: how often each model goes on with each of them.
+    words: a term a line that makes a continuation toxic; null: better-profanity's list of coarse words.
+    labelled: {"text", "label"} a line, one label "clean" and every other one toxic: a classifier is trained on them
+        and gives each continuation a probability.
     """
 
     harmful: str | None = None
     harmless: str | None = None
     continuations: str | None = None
+    continuations_per_prompt: int = Field(default=1, ge=1)
     words: str | None = None
+    labelled: str | None = None
 
     @property
     def files(self) -> dict[str, str]:
         """Path by key."""
-        return {key: path for key, path in self.model_dump().items() if path is not None}
+        return {key: path for key, path in self.model_dump().items() if isinstance(path, str)}
 
     @model_validator(mode="after")
     def used(self) -> Self:
         if not self.files:
             raise ValueError("names no prompt set. Give harmful, harmless, or continuations and words.")
-        if (self.continuations is None) != (self.words is None):
-            raise ValueError("continuations and words go together: the words are looked for in the continuations")
+        of_continuations = ("words", "labelled", "continuations_per_prompt")
+        if self.continuations is None and (
+            useless := [key for key in of_continuations if key in self.model_fields_set]
+        ):
+            raise ValueError(f"{', '.join(useless)} would be ignored without continuations. Give them, or remove it.")
         return self
+
+
+class Judge(LanguageModel):
+    """A language model that compares chat models' answers to collect's prompts.
+
+    versus: the model that all others are compared with. num_prompts: only so many of the answered prompts are judged,
+    two questions each for every model; null: all.
+    """
+
+    versus: str = "sft"
+    num_prompts: int | None = Field(default=None, ge=2)
 
 
 class Recipe(StageRecipe):
@@ -119,6 +139,7 @@ class Recipe(StageRecipe):
     safety: refusals and toxicity.
     leakage: from the openings of so many training documents the models go on, and what is verbatim is measured.
     win_rate: "reward": the run's reward model compares every chat model's answers to collect's prompts with sft's.
+    judge: a language model of choice compares them by a rubric, in both orders.
     """
 
     answers: Literal["wishes", "rouge_l"] | None = "wishes"
@@ -137,6 +158,7 @@ class Recipe(StageRecipe):
     safety: Safety | None = None
     leakage: int | None = Field(default=None, ge=2)
     win_rate: Literal["reward"] | None = None
+    judge: Judge | None = None
 
     @property
     def generates(self) -> bool:
@@ -163,6 +185,15 @@ class Recipe(StageRecipe):
             raise ValueError("temperature 0 takes the likeliest token, so top_p would be ignored. Remove top_p.")
         if self.temperature == 0.0 and self.samples_per_prompt > 1:
             raise ValueError("temperature 0 gives every sample the same words. Leave samples_per_prompt at 1.")
+        if self.temperature == 0.0 and self.safety and self.safety.continuations_per_prompt > 1:
+            raise ValueError(
+                "temperature 0 gives every continuation the same words. Leave continuations_per_prompt at 1."
+            )
+        if self.judge and self.judge.num_prompts and self.judge.num_prompts > self.num_prompts:
+            raise ValueError(
+                f"judge.num_prompts = {self.judge.num_prompts}: only num_prompts = {self.num_prompts} are answered."
+                " Leave it out, or lower it."
+            )
         names = [model.name for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError(f"models: two of {', '.join(names)} have one name. Give each its own.")
@@ -171,7 +202,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="evaluate",
-    version=6,
+    version=7,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
     reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "reward", "dpo", "ppo"),

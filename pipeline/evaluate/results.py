@@ -82,6 +82,9 @@ def notes(results: dict[str, Any]) -> list[str]:
     for certificate in results["certificates"]:
         if certificate["status"] != "certified":
             lines += ["", f"**{certificate['benchmark']}: {certificate['status']}**: {certificate['reason']}."]
+    judge = results["settings"].get("judge")
+    if judge and judge["refused"]:
+        lines += ["", f"**judge model**: gave no verdict on {judge['refused']} of {judge['pairs']} pairs, left out."]
     for stage, seen in results.get("heldout", {}).items():
         if seen["documents_not_exact"]:
             share = f"{seen['documents_not_exact']} of {seen['documents']} held-out documents"

@@ -15,6 +15,7 @@ from pipeline.evaluate.answers import Answers
 from pipeline.evaluate.bits import HeldoutText, heldout
 from pipeline.evaluate.certificate import check
 from pipeline.evaluate.exam import Exam, Measures
+from pipeline.evaluate.judged import JudgedWinRate
 from pipeline.evaluate.leakage import Leakage
 from pipeline.evaluate.models import Candidate, candidates
 from pipeline.evaluate.prompt_sets import instructions, safety
@@ -22,6 +23,7 @@ from pipeline.evaluate.recipe import Recipe
 from pipeline.evaluate.results import metrics, scores, table
 from pipeline.evaluate.score import Measure, difference
 from pipeline.evaluate.tasks import Benchmarks
+from pipeline.evaluate.toxicity import continuations
 from pipeline.evaluate.win_rate import WinRate
 from pipeline.stage import Job, UserError
 
@@ -81,6 +83,8 @@ def prepared(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[Exam
         if recipe.win_rate:
             judge = next((folder for key, folder in job.inputs.items() if key.split("/")[-1] == "reward"), None)
             exams.append(WinRate(answers, models, judge, VERSUS))
+        if recipe.judge:
+            exams.append(JudgedWinRate(answers, models, recipe.judge, job.resume))
     documents = heldout(corpus, recipe.num_heldout_documents, job.seed) if corpus else []
     if documents:
         exams.append(HeldoutText(documents, job.inputs.get("tokenizer")))
@@ -90,6 +94,8 @@ def prepared(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[Exam
         exams.append(Leakage(corpus, [document.text for document in documents], recipe, job.seed))
     sets = [instructions(recipe, job.seed)] if recipe.instructions is not None else []
     sets += safety(recipe, recipe.safety, job.seed) if recipe.safety is not None else []
+    if recipe.safety is not None and recipe.safety.continuations is not None:
+        sets.append(continuations(recipe, recipe.safety, job.seed, job.resume))
     for one in sets:
         for candidate in models:
             one.fits(candidate)
@@ -111,6 +117,7 @@ def written(
         "rows": figures(measured, job.seed),
         "differences": differences(models, measured, job.seed),
         "titles": {metric: words for exam in exams for metric, words in exam.titles.items()},
+        "over": {metric: measure.over for found in measured.values() for metric, measure in found.items()},
         "samples": [],
         "unprompted": {},
         "certificates": certificates,

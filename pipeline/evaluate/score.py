@@ -70,14 +70,16 @@ class Calibration(Measure):
         return {"value": value, "low": low, "high": high, "n": n, "interval": "bootstrap"}
 
 
-def per_prompt(measure: Measure, num_samples: int) -> Measure:
-    """Means over each prompt's answers, where `values` are all prompts' first answers, then all second ones, ..
+def per_prompt(measure: Measure, num_samples: int, highest: bool = False) -> Measure:
+    """Means over each prompt's answers, or the highest, where `values` are all prompts' first answers, then all second
+    ones, ..
 
     Answers to one prompt are alike, so the prompt is the unit: n stays the number of prompts.
     """
     if num_samples == 1:
         return measure
-    means = np.asarray(measure.values, dtype=np.float64).reshape(num_samples, -1).mean(axis=0)
+    values = np.asarray(measure.values, dtype=np.float64).reshape(num_samples, -1)
+    means = values.max(axis=0) if highest else values.mean(axis=0)
     # Where all answers to each prompt agree it is a share still, and has an interval of some width at 0 and at 1.
     return replace(measure, values=means.tolist(), share=measure.share and set(means.tolist()) <= {0.0, 1.0})
 

@@ -71,6 +71,14 @@ def controlled(wins: np.ndarray, x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-level))
 
 
+def win_rates(metric: str, wins: list[float], longer: list[float]) -> dict[str, Measure]:
+    """The two rates of one model: of its wins as they are, and at equal length. Both are one a prompt."""
+    return {
+        metric: Measure(values=wins, paired=False),
+        f"{metric}_equal_length": LengthControlled(values=wins, longer=longer),
+    }
+
+
 class WinRate:
     """The exam. Judges after all models have answered collect's prompts, the first answer of each to each."""
 
@@ -110,10 +118,7 @@ class WinRate:
             gap = np.asarray(rewards[name]) - base
             wins = ((np.sign(gap) + 1) / 2).tolist()
             longer = np.array([length_in_words(text) for text in self.answers.said[name]]) - base_words
-            found[name] |= {
-                f"win_rate_{self.versus}": Measure(values=wins, paired=False),
-                f"win_rate_{self.versus}_equal_length": LengthControlled(values=wins, longer=longer.tolist()),
-            }
+            found[name] |= win_rates(f"win_rate_{self.versus}", wins, longer.tolist())
         return found
 
     def _rewards(self, texts: Sequence[str]) -> list[float]:

@@ -34,7 +34,12 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
          (10_000_000_000, "1B<n<10B"), (100_000_000_000, "10B<n<100B"), (1_000_000_000_000, "100B<n<1T"))  # fmt: skip
 # What the snippet does where the run evaluated nothing.
 SETTINGS = {"prompts": 0, "max_new_tokens": 100, "temperature": 0.7}
-HELDOUT = ("bits_per_byte", "perplexity")  # measured on the corpus's held-out split, all else on prompts
+HELDOUT = ("bits_per_byte", "perplexity")  # of an evaluation that does not say what its figures are over
+# What a figure is over (results.json) that is no benchmark by name; documents are the corpus's held-out split.
+OVER = {
+    "prompts": "evaluation prompts", "openings": "openings of training documents", "instructions": "instructions",
+    "harmful": "harmful prompts", "harmless": "harmless prompts", "continuations": "texts to go on with",
+}  # fmt: skip
 
 
 def model_card(
@@ -56,7 +61,7 @@ def model_card(
         datasets=[r.id for s in ("corpus", "preferences") if s in origins and (r := origins[s].published)] or None,
         base_model=base,
         model_name=name if rows else None,
-        eval_results=[eval_result(row, own) for row in rows] or None,
+        eval_results=[eval_result(row, own, results or {}) for row in rows] or None,
     )
     config = own.json("model/config.json") or {}
     return fill(
@@ -77,7 +82,9 @@ def model_card(
             "differences": differences,
             "settings": SETTINGS | (results["settings"] if results else {}),
             "uncertified": [c for c in results["certificates"] if c["status"] != "certified"] if results else [],
+            "safety": any(row["metric"] in ("refused", "toxic") for row in rows),
         },
+        results["titles"] if results else {},
     )
 
 
@@ -151,20 +158,30 @@ def base_model(origins: Mapping[str, Origin]) -> str | None:
     return repo.id if repo else None
 
 
-def eval_result(row: Mapping[str, Any], own: Origin) -> EvalResult:
-    """One figure of the evaluation as the Hub's model-index has it; the interval is among the metric's arguments."""
+def eval_result(row: Mapping[str, Any], own: Origin, results: Mapping[str, Any]) -> EvalResult:
+    """One figure of the evaluation as the Hub's model-index has it; the interval is among the metric's arguments.
+
+    A benchmark stands under its own name and with where its data are from, all else under the run's.
+    """
     assert own.manifest is not None, "the artifact that is pushed is here"
-    what = "heldout text" if row["metric"] in HELDOUT else "evaluation prompts"
+    run, metric = own.manifest["run"], row["metric"]
+    over = results.get("over", {}).get(metric, "documents" if metric.startswith(HELDOUT) else "prompts")
+    task = results.get("tasks", {}).get(over)
+    heldout = over.startswith("documents")
+    source = over.removeprefix("documents").replace("_", " ").strip()
+    told = OVER.get(over, over) if not heldout else f"heldout text{f' from {source}' if source else ''}"
+    name = f"{over} (lm-evaluation-harness)" if task else f"{run}: {told}"
+    few = {"num_fewshot": task["num_fewshot"][0]} if task and len(task["num_fewshot"]) == 1 else {}
     return EvalResult(
         task_type="text-generation",
-        dataset_type=f"{own.manifest['run']}-{what.replace(' ', '-')}",
-        dataset_name=f"{own.manifest['run']}: {what}",
-        dataset_split="heldout" if row["metric"] in HELDOUT else "evaluate",
-        metric_type=row["metric"],
-        metric_name=METRICS.get(row["metric"], row["metric"].replace("_", " ")),
+        dataset_type=over if task else f"{run}-{told.replace(' ', '-')}",
+        dataset_name=name,
+        dataset_split="test" if task else "heldout" if heldout else "evaluate",
+        metric_type=metric.removeprefix(f"{over}_") if task else metric,
+        metric_name={**METRICS, **results.get("titles", {})}.get(metric, metric.replace("_", " ")),
         metric_value=round(row["value"], 6),
         metric_args={
-            "confidence": 0.95, "low": round(row["low"], 6), "high": round(row["high"], 6), "n": row["n"],
+            "confidence": 0.95, "low": round(row["low"], 6), "high": round(row["high"], 6), "n": row["n"], **few,
         },
     )  # fmt: skip
 
@@ -179,8 +196,8 @@ def size_category(number: int) -> str:
     return next((words for below, words in SIZES if number < below), "n>1T")
 
 
-def fill(template: str, front: str, values: Mapping[str, Any]) -> str:
-    """The card. What a template names and does not get is an error."""
+def fill(template: str, front: str, values: Mapping[str, Any], titles: Mapping[str, str] = METRICS) -> str:
+    """The card. What a template names and does not get is an error. titles: metrics in words."""
     templates = environment(Path(__file__).parent, html=False)
     templates.filters |= {
         "cell": lambda value: str(value).replace("|", "\\|").replace("\n", " "),
@@ -190,7 +207,7 @@ def fill(template: str, front: str, values: Mapping[str, Any]) -> str:
         "money": money,
         "percent": lambda value: f"{100 * value:.1f} %",
         "quoted": lambda text: repr(text).replace("`", "\\x60"),  # no backtick can end the code block
-        "words": lambda name: METRICS.get(name, name.replace("_", " ")),
+        "words": lambda name: {**METRICS, **titles}.get(name, name.replace("_", " ")),
         "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).strip(),
     }
     return f"---\n{front}\n---\n\n" + templates.get_template(template).render(values)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.artifact import canonical
+from pipeline.judging.language_model import asker, compare, tallied
 from pipeline.preferences.given import Drop, read_given
-from pipeline.preferences.language_model import asker, compare
 from pipeline.preferences.pair import Answer, Pair, by_scores, labelled
 from pipeline.preferences.recipe import Recipe
 from pipeline.preferences.scores import Scores, by_function, by_reward_model
@@ -68,25 +68,25 @@ def compared_pairs(
             rng = random.Random(f"{seed}/preferences/pairs/{prompt['id']}")
             both = sorted(rng.sample(both, min(recipe.pairs.pairs_per_prompt, len(both))))
         asked += [(number, first, second) for first, second in both]
-    better, tally = compare(
+    compared = compare(
         [(prompts[i]["prompt"], answers[i][first], answers[i][second]) for i, first, second in asked],
         keys,
         asker(keys, resume),
     )  # fmt: skip
     pairs: list[Pair] = []
     wins: Scores = [[0.0] * len(texts) for texts in answers]
-    for (number, *places), winner in zip(asked, better, strict=True):
-        if winner is None:
+    for (number, *places), one in zip(asked, compared, strict=True):
+        if one.outcome not in ("first", "second"):
             drop("no_verdict", prompts[number]["id"], answers[number][places[0]])
             continue
-        chosen, rejected = places[winner], places[1 - winner]
+        chosen, rejected = places if one.outcome == "first" else places[::-1]
         wins[number][chosen] += 1
         wins[number][rejected] -= 1
         sides = [Answer(text=answers[number][place]) for place in (chosen, rejected)]
         pairs.append(labelled(prompts[number], f"{places[0]}-{places[1]}", *sides))
     if recipe.pairs.pick == "best_against_worst":
         pairs = _by_scores(recipe, prompts, answers, wins, seed, drop)
-    return pairs, tally.metrics()
+    return pairs, tallied(compared)
 
 
 def _by_scores(

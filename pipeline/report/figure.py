@@ -1,7 +1,9 @@
-"""The geometry of what the page draws with plain boxes: figures with their intervals, and histograms."""
+"""The geometry of what the page draws without a script: figures with their intervals, histograms, calibration."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pipeline.intervals import proportion
 
 
 def widened(low: float, high: float, margin: float) -> tuple[float, float]:
@@ -58,3 +60,25 @@ def histogram(edges: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
     below = sum(count for bar, count in zip(bars, counts, strict=True) if bar["wrong"])
     zero = round(100 * -low / (high - low), 2) if low < 0 < high else None
     return {"bars": bars, "low": low, "high": high, "zero": zero, "wrong": below / max(sum(counts), 1)}
+
+
+def reliability(bins: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """A reliability diagram (Guo et al. 2017, figure 1) of bins {confidence, right, pairs}, in percent of its sides.
+
+    Across: confidence from one half, below which nobody prefers anything, to one. Up: the share that was right, 0 to
+    1, with Wilson's 95 % interval of the bin's pairs. apart: whether that leaves the confidence, the diagonal, out.
+    """
+    points: list[dict[str, Any]] = []
+    for one in bins:
+        low, high = proportion(round(one["right"] * one["pairs"]), int(one["pairs"]))
+        points.append(
+            {
+                "x": round(200 * (one["confidence"] - 0.5), 2),
+                "y": round(100 * (1 - one["right"]), 2),
+                "from": round(100 * (1 - high), 2),
+                "to": round(100 * (1 - low), 2),
+                "apart": not low <= one["confidence"] <= high,
+                **one,
+            }
+        )
+    return {"points": points, "apart": sum(point["apart"] for point in points)}

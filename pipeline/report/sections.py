@@ -1,6 +1,7 @@
 """What each section of the page shows, from the artifacts: the corpus, a training, the evaluation, the provenance."""
 
 import json
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -9,7 +10,7 @@ from pipeline.report import figure
 from pipeline.report.curves import charts
 from pipeline.report.read import Sealed, cut, dropped, with_interval
 from pipeline.report.recipe import Recipe
-from pipeline.shown import counts, figures, size
+from pipeline.shown import counts, figures, number, size
 
 TRAINING = {
     "pretrain": "Pretraining", "sft": "Supervised fine-tuning", "reward": "Reward model", "dpo": "DPO", "ppo": "PPO",
@@ -53,13 +54,16 @@ def corpus_section(corpus: Sealed, recipe: Recipe) -> dict[str, Any]:
 
 
 def tokenizer_section(tokenizer: Sealed) -> dict[str, Any]:
-    """The vocabulary's fit, over all held-out documents and by source."""
-    fertility = tokenizer.json("fertility.json") or {}
-    whole = fertility.get("all")
-    rows = [{"name": name, **row} for name, row in fertility.get("by_source", {}).items()]
+    """The vocabulary's fit, over all held-out documents and by source, and that of those that it was compared with."""
+    entries = (tokenizer.json("fertility.json") or {}).get("tokenizers", [])  # this one first
+    rows = [
+        {"name": name, **row} for own in entries[:1] for name, row in [*own["by_source"].items(), ("all", own["all"])]
+    ]
+    beside = [{**one["all"], **one} for one in entries] if len(entries) > 1 else []
     return {
-        "rows": [*rows, {"name": "all", **whole}] if whole else rows,
-        "most": max((row["bytes_per_token"] for row in rows), default=1.0),
+        "rows": rows,
+        "beside": beside,
+        "most": max((row["bytes_per_token"] for row in (*rows, *beside)), default=1.0),
         "figures": figures(tokenizer.metrics),
     }
 
@@ -69,6 +73,7 @@ def training_section(name: str, one: Sealed) -> dict[str, Any]:
     accuracies = {row["name"]: row for row in with_interval(one.metrics, "accuracy_")}
     rows = [{**accuracies[key], "name": words} for key, words in BASELINES.items() if key in accuracies]
     margins = one.json("margins.json") if name == "reward" else None
+    bins = (margins or {}).get("calibration")
     return {
         "name": name,
         "title": TRAINING[name],
@@ -76,6 +81,8 @@ def training_section(name: str, one: Sealed) -> dict[str, Any]:
         "baselines": figure.whiskers(rows, share=True) if name == "reward" and rows else [],
         "margins": figure.histogram(margins["edges"], margins["counts"]) if margins else None,
         "pairs": margins["num_pairs"] if margins else None,
+        "reliability": figure.reliability(bins) if bins else None,
+        "calibration_error": next((row for row in figures(one.metrics) if row["name"] == "calibration_error"), None),
         "mask": trained_tokens(one),
         "figures": figures(one.metrics),
     }
@@ -102,38 +109,73 @@ def trained_tokens(one: Sealed) -> dict[str, Any] | None:
 def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
     """Figures with intervals, differences, answers."""
     results = evaluate.json("results.json") or {"rows": [], "differences": [], "samples": []}
-    groups = []
-    known = [metric for metric in TITLES if any(row["metric"] == metric for row in results["rows"])]
-    for metric in dict.fromkeys([*known, *(row["metric"] for row in results["rows"])]):
-        title = titled(metric)
-        rows = [{**row, "name": row["stage"]} for row in results["rows"] if row["metric"] == metric]
-        groups.append({"title": title, "rows": figure.whiskers(rows, share=metric in SHARES)})
+    words = results.get("titles", {}) | TITLES
+    by_metric: dict[str, list[dict[str, Any]]] = {}
+    for row in results["rows"]:
+        by_metric.setdefault(row["metric"], []).append({**row, "name": row["stage"]})
+    groups = [
+        {"title": titled(metric, words), "rows": figure.whiskers(rows, share=is_share(metric, rows))}
+        for metric, rows in sorted(by_metric.items(), key=lambda item: place(item[0], words))
+    ]
     pairs: dict[str, list[dict[str, Any]]] = {}
     for row in results["differences"]:
-        named = {**row, "name": titled(row["metric"]).partition(" (")[0]}
+        named = {**row, "name": titled(row["metric"], words).partition(" (")[0]}
         pairs.setdefault(f"{row['stage']} minus {row['versus']}", []).append(named)
     # The last stage's first: what alignment changed.
     differences = [{"title": pair, "rows": figure.differences(rows)} for pair, rows in reversed(pairs.items())]
-    samples = [
-        {
-            "prompt": cut(sample["prompt"], recipe.num_characters),
-            "answers": [(stage, cut(text, recipe.num_characters)) for stage, text in sample["answers"].items()],
-        }
-        for sample in results["samples"]
-    ]
     free = [cut(text, recipe.num_characters) for texts in results.get("unprompted", {}).values() for text in texts]
+    sets = {key.removesuffix("_samples"): rows for key, rows in results.items() if key.endswith("_samples") and rows}
     return {
         "groups": groups,
         "differences": differences,
-        "samples": samples,
+        "samples": answered(results["samples"], recipe),
+        "sets": [(name.replace("_", " "), answered(rows, recipe)) for name, rows in sets.items()],
+        "tasks": [{"name": name, **task} for name, task in results.get("tasks", {}).items()],
         "unprompted": free,
-        "settings": counts(results.get("settings", {})),
+        "settings": told(results.get("settings", {})),
     }
 
 
-def titled(metric: str) -> str:
+def answered(samples: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
+    """{prompt, answers: [(model, text)], note} of prompts that several models answered."""
+    return [
+        {
+            "prompt": cut(sample["prompt"], recipe.num_characters),
+            "answers": [(stage, cut(text, recipe.num_characters)) for stage, text in sample["answers"].items()],
+            "note": sample.get("verdict", ""),
+        }
+        for sample in samples
+    ]
+
+
+def is_share(metric: str, rows: list[dict[str, Any]]) -> bool:
+    """Whether a metric's scale is 0 to 1."""
+    return metric in SHARES or all(row.get("interval") == "wilson" for row in rows)
+
+
+def place(metric: str, words: Mapping[str, str]) -> tuple[int, int]:
+    """Where a metric stands: those that every run has in the page's order, then the evaluation's own order."""
+    known, own = list(TITLES), list(words)
+    return (known.index(metric) if metric in known else len(known), own.index(metric) if metric in own else len(own))
+
+
+def titled(metric: str, words: Mapping[str, str]) -> str:
     """What a metric is, in words."""
-    return TITLES.get(metric, metric.replace("_", " "))
+    found = words.get(metric, metric.replace("_", " "))
+    return found[:1].upper() + found[1:]
+
+
+def told(settings: Mapping[str, Any]) -> str:
+    """Settings of any kind in one line; what is not set is left out."""
+    parts = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            parts.append(f"{key.replace('_', ' ')} ({told(value)})")
+        elif isinstance(value, list):
+            parts.append(f"{key.replace('_', ' ')} {' '.join(map(str, value))}")
+        elif value is not None:
+            parts.append(f"{key.replace('_', ' ')} {value if isinstance(value, str | bool) else number(value)}")
+    return ", ".join(parts)
 
 
 def provenance(one: Sealed) -> dict[str, Any]:

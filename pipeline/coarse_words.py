@@ -1,12 +1,12 @@
-"""Coarse words: the share of a document's words that stand on better-profanity's list. What ships for safety without
-labelled text.
+"""Coarse words: those of a text that stand on better-profanity's list. What ships for safety without labelled text.
 
-A list sees words and no meaning: medicine, history and novels use some of them, so only a document full of them goes.
-`make bench-corpus` says what that is worth beside a trained classifier.
+A list sees words and no meaning: medicine, history and novels use some of them, so corpus drops only a document
+that is full of them. `make bench-corpus` says what the list is worth beside a trained classifier.
 """
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,9 +23,19 @@ def words() -> frozenset[str]:
     return frozenset(line.strip().lower() for line in listing.splitlines() if line.strip())
 
 
+def count(found: Sequence[str]) -> int:
+    """How many of these words, in lower case, are on the list, also in the plural."""
+    listed = words()
+    return sum(word in listed or word.removesuffix("s") in listed for word in found)
+
+
+def coarse(text: str) -> bool:
+    """Whether any word of the text is on the list."""
+    return count(WORD.findall(text.lower())) > 0
+
+
 def share(text: str) -> float:
     """Coarse words of all words; 0 where there are fewer than LEAST of them."""
     found = WORD.findall(text.lower())
-    listed = words()
-    count = sum(word in listed or word.removesuffix("s") in listed for word in found)
-    return count / len(found) if count >= LEAST else 0.0
+    number = count(found)
+    return number / len(found) if number >= LEAST else 0.0

@@ -1,4 +1,4 @@
-"""Trains one fastText classifier in a process of its own: `python -m pipeline.corpus.train_classifier IN OUT SEED`.
+"""Trains one fastText classifier in a process of its own: `python -m pipeline.train_classifier IN OUT SEED`.
 
 With one thread fastText 0.9.2 fills only the first tenth of its input matrix with the seeded start values; the rest is
 whatever the memory held (its own `DenseMatrix::uniform`), so a second training in one process starts from the first
@@ -11,14 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def train(lines: Path, model: Path, seed: int) -> None:
     """Trains on fastText's own format and writes the model. Raises RuntimeError with what fastText said."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.corpus.train_classifier", str(lines), str(model), str(seed)],
+        [sys.executable, "-m", "pipeline.train_classifier", str(lines), str(model), str(seed)],
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,8 +1,8 @@
 """A language model as the judge: which of two answers is better by a written rubric, asked in both orders.
 
 Models favour the answer that they read first (Zheng et al. 2023, 2306.05685, section 3.3), so each pair is asked twice
-with the answers exchanged, and only a verdict that stays the same makes a pair. Replies are kept under the stage's
-resume folder: a killed run asks, and pays, for none twice.
+with the answers exchanged, and only a verdict that stays the same is a win. preferences makes pairs of the wins,
+evaluate a win rate. Replies are kept under the stage's resume folder: a killed run asks, and pays, for none twice.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,10 +25,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pipeline.artifact import canonical
 from pipeline.chat import Message, render_prompt, stop_ids
 from pipeline.generate import generate, window
-from pipeline.preferences.recipe import LanguageModel
+from pipeline.judging.recipe import LanguageModel
 from pipeline.stage import UserError
 
 Verdict = Literal["A", "B", "tie"]
+Outcome = Literal["first", "second", "tie", "disagreed", "refused"]
 Ask = Callable[[Sequence[list[Message]]], list[str | None]]
 Questions = dict[str, list[Message]]  # by name
 Note = Callable[[str, str | None], None]  # what is called with a question's name and its reply
@@ -56,47 +57,49 @@ LETTER = re.compile(r"\W*(A|B|tie)\W*", re.IGNORECASE)
 ATTEMPTS, PATIENCE, TIMEOUT = 5, 1.0, 120.0  # tries, seconds before the second one (doubling), seconds an answer
 
 
-@dataclass
-class Tally:
-    """What became of the pairs that were asked. agreed: both orders gave the same answer the win."""
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What became of one pair. replies: with the answers in the order in which they were given, and exchanged."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def metrics(self) -> dict[str, float]:
-        """agreement: of the pairs with two verdicts, the share in which both orders say the same."""
-        judged = sum(self.counts[key] for key in ("agreed", "tie", "disagreed"))
-        same = self.counts["agreed"] + self.counts["tie"]
-        return {
-            "judge_pairs": sum(self.counts.values()),
-            "judge_ties": self.counts["tie"],
-            "judge_disagreed": self.counts["disagreed"],
-            "judge_refused": self.counts["refused"],
-            **({"judge_agreement": same / judged} if judged else {}),
-        }
+    outcome: Outcome
+    replies: tuple[str | None, str | None]
 
 
-def compare(
-    pairs: Sequence[tuple[list[Message], str, str]], keys: LanguageModel, ask: Ask
-) -> tuple[list[int | None], Tally]:
-    """For each (prompt, first, second) which is better, 0 or 1; None for a tie, a disagreement or a refusal."""
+def tallied(compared: Sequence[Comparison]) -> dict[str, float]:
+    """Metrics of the judge. agreement: of the pairs with two verdicts, the share in which both orders say the same."""
+    counts = Counter(one.outcome for one in compared)
+    same = counts["first"] + counts["second"] + counts["tie"]
+    judged = same + counts["disagreed"]
+    return {
+        "judge_pairs": len(compared),
+        "judge_ties": counts["tie"],
+        "judge_disagreed": counts["disagreed"],
+        "judge_refused": counts["refused"],
+        **({"judge_agreement": same / judged} if judged else {}),
+    }
+
+
+def compare(pairs: Sequence[tuple[list[Message], str, str]], keys: LanguageModel, ask: Ask) -> list[Comparison]:
+    """For each (prompt, first, second) which answer is better."""
     questions = [
         question(keys.rubric, prompt, *order) for prompt, a, b in pairs for order in ((a, b), (b, a))
     ]  # fmt: skip
-    verdicts = [verdict(reply) for reply in ask(questions)]
-    tally, better = Tally(), list[int | None]()
-    for straight, crossed in zip(verdicts[::2], verdicts[1::2], strict=True):
-        winner = None
-        if straight is None or crossed is None:
-            tally.counts["refused"] += 1
-        elif straight == crossed == "tie":
-            tally.counts["tie"] += 1
-        elif {straight, crossed} == {"A", "B"}:
-            tally.counts["agreed"] += 1
-            winner = 0 if straight == "A" else 1
-        else:
-            tally.counts["disagreed"] += 1
-        better.append(winner)
-    return better, tally
+    replies = ask(questions)
+    return [
+        Comparison(outcome=outcome(verdict(straight), verdict(crossed)), replies=(straight, crossed))
+        for straight, crossed in zip(replies[::2], replies[1::2], strict=True)
+    ]
+
+
+def outcome(straight: Verdict | None, crossed: Verdict | None) -> Outcome:
+    """Of the two verdicts on a pair, the second given with the answers exchanged. "refused": one was no verdict."""
+    if straight is None or crossed is None:
+        return "refused"
+    if straight == crossed == "tie":
+        return "tie"
+    if {straight, crossed} == {"A", "B"}:
+        return "first" if straight == "A" else "second"
+    return "disagreed"
 
 
 def question(rubric: str, prompt: Sequence[Message], a: str, b: str) -> list[Message]:
@@ -183,13 +186,17 @@ def post(client: httpx2.Client, keys: LanguageModel, messages: list[Message]) ->
 
 
 def by_local_model(keys: LanguageModel) -> Answer:
-    """Asks a model on this machine, which takes its likeliest tokens."""
+    """Asks a model on this machine, which takes its likeliest tokens. It is loaded when there is something to ask."""
     origin = keys.model if keys.revision else str(Path(keys.model).expanduser())
     place: dict[str, Any] = {"revision": keys.revision, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(origin, **place)
-    model = AutoModelForCausalLM.from_pretrained(origin, dtype=torch.float32, use_safetensors=True, **place).eval()
 
     def answer(questions: Questions, note: Note) -> None:
+        if not questions:
+            return
+        tokenizer = AutoTokenizer.from_pretrained(origin, **place)
+        device, dtype = ("cuda", "auto") if torch.cuda.is_available() else ("cpu", torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(origin, dtype=dtype, use_safetensors=True, **place)
+        model = model.to(device).eval()
         limit = window(model)
         rendered = {name: render_prompt(tokenizer, messages) for name, messages in questions.items()}
         fitting = [name for name, ids in rendered.items() if limit is None or len(ids) < limit]

@@ -1,4 +1,4 @@
-"""Labelled text, `{"text", "label"}` a line: what the classifiers of safety and quality learn from."""
+"""Labelled text, `{"text", "label"}` a line: what the classifiers of corpus and evaluate learn from."""
 
 import json
 import re
@@ -20,11 +20,11 @@ class Labelled:
     label: str
 
 
-def read(path: Path, needed: Sequence[str], key: str) -> list[Labelled]:
+def read(path: Path, needed: Sequence[str], key: str, recipe: str = "corpus.yaml") -> list[Labelled]:
     """The rows. Raises UserError, naming the recipe's key, where the file, a field or a needed label is missing."""
     if not path.is_file():
         raise UserError(
-            f'corpus.yaml: {key} needs labelled text, {{"text", "label"}} a line, and there is no file {path}. '
+            f'{recipe}: {key} needs labelled text, {{"text", "label"}} a line, and there is no file {path}. '
             f"Give one, or set {key} to null."
         )
     rows = []
