@@ -8,9 +8,10 @@ import pytest
 from datatrove.data import Document
 from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
 
-from pipeline.corpus import across, classifier, extract, gopher, labelled, language, lexicon, near, outside, privacy
+from pipeline.corpus import across, classifier, extract, gopher, labelled, language, lexicon, near, outside
 from pipeline.corpus.recipe import Classifier, Dedup, Recipe
 from pipeline.corpus.words import Words
+from pipeline.screen import privacy
 from pipeline.secrets import KINDS
 from pipeline.stage import UserError
 

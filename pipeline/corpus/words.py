@@ -1,4 +1,4 @@
-"""Words, sentences and normalised text: what every step that compares text agrees on.
+"""Tokens, sentences and n-grams: what every step that compares text agrees on.
 
 `Words` stands in for datatrove's English tokenizer, which needs spacy (200 documents/s with it, thousands without).
 """
@@ -9,7 +9,6 @@ from functools import lru_cache
 from datatrove.utils.word_tokenizers import WordTokenizer
 
 TOKEN = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 a typographic apostrophe is meant
-WORD = re.compile(r"\w+(?:['’]\w+)*")  # noqa: RUF001
 # A sentence ends at .!? and closing quotes before white space, or at a line's end.
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|\n+")  # noqa: RUF001
 
@@ -54,12 +53,6 @@ def sentences(text: str) -> tuple[str, ...]:
     if start < len(text):
         pieces.append(text[start:])
     return tuple(pieces)
-
-
-@lru_cache(maxsize=4)
-def normal_words(text: str) -> tuple[str, ...]:
-    """The words in lower case without punctuation: the same for texts that differ in layout only."""
-    return tuple(WORD.findall(text.casefold()))
 
 
 def ngrams(words: tuple[str, ...], n: int) -> set[str]:
