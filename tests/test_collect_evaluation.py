@@ -67,7 +67,7 @@ def test_a_benchmark_that_holds_no_items_is_named(tmp_path, rows, keys, message)
 
 
 def test_a_world_keeps_its_own_benchmark(tmp_path):
-    world = {"documents": 60, "cards": 1, "planted": 1, "text_files": 1, "labelled": 4, "evaluation_items": 1}
+    world = {"documents": 60, "cards": 1, "planted": 1, "text_files": 1, "labelled": 10, "evaluation_items": 1}
     talk = {"conversations": 1, "heldout_conversations": 1, "preferences": 1, "rl": 1, "evaluate": 1}
     with pytest.raises(UserError, match=r"evaluation.storyworld: the source writes a benchmark of this name itself"):
         collect(
@@ -84,7 +84,7 @@ def test_a_document_with_an_item_of_the_users_benchmark_is_dropped_and_certified
     (tmp_path / "docs" / "one.txt").write_text(TEXT)
     keys = {"files": {"folder": str(tmp_path / "docs")}, "evaluation": {"mine": benchmark(tmp_path, [item])}}
     collect(tmp_path / "out", **keys)
-    metrics, _ = clean(tmp_path / "out", tmp_path / "corpus")
+    metrics = clean(tmp_path / "out", tmp_path / "corpus")
     assert metrics["dropped_leak_mine"] == 1
     certificate = json.loads((tmp_path / "corpus" / "certificates" / "mine.json").read_text())
     assert certificate["matches"][0]["passage"] == "the badger who baked bread at midnight sold it to the owls"

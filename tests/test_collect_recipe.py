@@ -29,7 +29,10 @@ from pipeline.stage import UserError
         ),
         ({"pydocs": {}, "evaluation": {}}, "evaluation"),
         ({"pydocs": {}, "evaluation": {"../a": {"path": "x", "text": ["q"]}}}, "should match pattern"),
-        ({"pydocs": {}, "evaluation": {"a": {"path": "x", "hub": "y", "text": ["q"]}}}, "exactly one of path"),
+        (
+            {"pydocs": {}, "evaluation": {"a": {"path": "x", "hub": f"a/b@{'0' * 40}", "text": ["q"]}}},
+            "exactly one of path",
+        ),
         ({"pydocs": {}, "evaluation": {"a": {"path": "x", "text": []}}}, "evaluation.a.text"),
     ],
 )
