@@ -55,7 +55,7 @@ $(call M,preferences): $(call M,collect) $(call M,sft)
 $(call M,reward): $(call M,sft) $(call M,preferences)
 $(call M,dpo): $(call M,sft) $(call M,preferences)
 $(call M,ppo): $(call M,collect) $(call M,sft) $(call M,reward)
-$(call M,evaluate): $(call M,collect) $(call M,corpus) $(call M,tokenizer) $(call M,pretrain) $(call M,sft) $(call M,reward) $(call M,dpo) $(call M,ppo)
+$(call M,evaluate): $(call M,collect) $(call M,corpus) $(call M,tokenizer) $(call M,pretrain) $(call M,sft) $(call M,preferences) $(call M,reward) $(call M,dpo) $(call M,ppo)
 $(call M,report): $(foreach s,$(filter-out report,$(STAGES)),$(call M,$(s)))
 
 define RULE

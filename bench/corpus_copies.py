@@ -12,7 +12,8 @@ from rensa import RMinHash
 from bench.corpus_data import Row, jsonl_of, only, text_of
 from pipeline.corpus import near
 from pipeline.corpus.recipe import Dedup
-from pipeline.corpus.words import ngrams, normal_words
+from pipeline.corpus.words import ngrams
+from pipeline.words import normal_words
 
 NUM_DOCUMENTS = 2_000
 WORDS = (80, 400)  # of a document

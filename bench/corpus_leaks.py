@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.corpus_data import Row, json_of, jsonl_of, only
-from pipeline.corpus.decontaminate import Index
 from pipeline.corpus.recipe import Recipe
+from pipeline.screen.leaks import Index
 
 NGRAM = Recipe().decontaminate_ngram or 13
 OTHER = re.compile(r"[^a-z0-9]")

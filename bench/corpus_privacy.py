@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench.corpus_data import Row, json_of, only
-from pipeline.corpus import privacy
+from pipeline.screen import privacy
 
 KINDS = {
     "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "CREDIT_CARD": "card", "IBAN_CODE": "iban", "IP_ADDRESS": "ip",

@@ -17,13 +17,14 @@ from bench.corpus_data import Row, jsonl_of, only
 from bench.corpus_stock import minhash_seconds, stock_blocks, stock_extraction
 from pipeline import coarse_words
 from pipeline.collect import pydocs
-from pipeline.corpus import across, near, privacy, quality
+from pipeline.corpus import across, near, quality
 from pipeline.corpus.boilerplate import without
-from pipeline.corpus.decontaminate import Index
 from pipeline.corpus.language import ENOUGH, identify, middle
 from pipeline.corpus.passages import once
 from pipeline.corpus.recipe import Quality, Recipe
 from pipeline.corpus.repair import Repair, tidy
+from pipeline.screen import privacy
+from pipeline.screen.leaks import Index
 
 SHARE = 40
 PIECE = 6_000  # characters: a book becomes documents of the length of a long page

@@ -20,5 +20,7 @@ BY_NAME: dict[str, Stage] = {stage.name: stage for stage in CHAIN}
 
 # The stages that write <stage>/model, a causal language model, from least to most aligned.
 MODEL_STAGES: tuple[str, ...] = ("pretrain", "sft", "dpo", "ppo")
+# The stages that let text into training; each writes certificates/ of what it was searched for.
+SCREENED: tuple[str, ...] = ("corpus", "sft", "preferences", "ppo")
 # The stages that write log.jsonl as they train.
 TRAINED: tuple[str, ...] = ("pretrain", "sft", "reward", "dpo", "ppo")

@@ -21,17 +21,18 @@ NOTES = Path(__file__).with_name("stage_code.json")
 CHATS = ("chat.py", "chat_gate.py")
 TABLES = ("chat_columns.py", "table.py")
 ADAPTERS = ("adapter.py", "lora.py")
+SCREEN = ("screen", "secrets.py", "words.py")
 TEXTS = ("coarse_words.py", "labelled.py", "sentences.py", "text_classifier.py", "train_classifier.py")
 SHARED = {
     "collect": ["world", "formats.py"],
-    "corpus": ["intervals.py", "formats.py", "secrets.py", *TEXTS],
-    "tokenizer": ["store.py", "chat_template.jinja"],
+    "corpus": [*SCREEN, *TEXTS, "intervals.py", "formats.py"],
+    "tokenizer": [*SCREEN, "store.py", "chat_template.jinja"],
     "pretrain": ["store.py", "packing.py", "training_state.py"],
-    "sft": [*CHATS, *TABLES, *ADAPTERS, "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],
-    "preferences": [*CHATS, *TABLES, "generate.py", "classifier.py", "world", "judging"],
+    "sft": [*SCREEN, *CHATS, *TABLES, *ADAPTERS, "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],
+    "preferences": [*SCREEN, *CHATS, *TABLES, "generate.py", "classifier.py", "world", "judging"],
     "reward": [*CHATS, "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "dpo": [*CHATS, *ADAPTERS, "generate.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
-    "ppo": [*CHATS, *ADAPTERS, "classifier.py", "generate.py", "training_state.py"],
+    "ppo": [*SCREEN, *CHATS, *ADAPTERS, "classifier.py", "generate.py", "training_state.py"],
     "evaluate": [
         *("chat.py", "classifier.py", "generate.py", "store.py", "packing.py", "intervals.py", "world", "judging"),
         *TEXTS,

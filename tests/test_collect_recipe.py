@@ -23,6 +23,17 @@ from pipeline.stage import UserError
         ({"files": {}}, "'files.folder' is missing"),
         ({"files": {"folder": "x", "suffixes": [".png"]}}, "cannot read .png. Accepted: .txt"),
         ({"pydocs": {"max_bytes": 5}}, "greater than or equal to 10000"),
+        (
+            {"evaluation": {"a": {"path": "x.jsonl", "text": ["q"]}}},
+            "exactly one of storyworld, pydocs, files, sources",
+        ),
+        ({"pydocs": {}, "evaluation": {}}, "evaluation"),
+        ({"pydocs": {}, "evaluation": {"../a": {"path": "x", "text": ["q"]}}}, "should match pattern"),
+        (
+            {"pydocs": {}, "evaluation": {"a": {"path": "x", "hub": f"a/b@{'0' * 40}", "text": ["q"]}}},
+            "exactly one of path",
+        ),
+        ({"pydocs": {}, "evaluation": {"a": {"path": "x", "text": []}}}, "evaluation.a.text"),
     ],
 )
 def test_a_mistake_is_named(keys, message):
@@ -73,3 +84,19 @@ def test_a_folder_without_documents_is_the_users_mistake(tmp_path, made, message
         folder.mkdir()
     with pytest.raises(UserError, match=message):
         identity(Recipe(files=Files(folder=str(folder))))
+
+
+def test_benchmarks_are_identified_by_their_files_and_leave_other_recipes_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHMARKS", str(tmp_path))
+    (tmp_path / "a.jsonl").write_text('{"q": "Why?"}\n', encoding="utf-8")
+    keys = {"storyworld": {}, "evaluation": {"a": {"path": "$BENCHMARKS/a.jsonl", "text": ["q"]}}}
+    recipe = validate(Recipe, keys, "collect.yaml")
+    size, digest = 14, hashlib.sha256(b'{"q": "Why?"}\n').hexdigest()
+    assert identity(recipe) == {
+        "sources": None,
+        "evaluation": [{"file": "a.jsonl", "bytes": size, "sha256": digest}],
+    }
+    assert "evaluation" not in validate(Recipe, {"storyworld": {}}, "collect.yaml").hashed()
+    monkeypatch.delenv("BENCHMARKS")
+    with pytest.raises(UserError, match=r"evaluation.a.path = .* BENCHMARKS is not set"):
+        identity(recipe)

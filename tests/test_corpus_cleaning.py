@@ -9,9 +9,10 @@ from datatrove.data import Document
 from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
 
 from pipeline import coarse_words, labelled
-from pipeline.corpus import across, classifier, extract, gopher, language, near, outside, privacy
+from pipeline.corpus import across, classifier, extract, gopher, language, near, outside
 from pipeline.corpus.recipe import Classifier, Dedup, Recipe
 from pipeline.corpus.words import Words
+from pipeline.screen import privacy
 from pipeline.secrets import KINDS
 from pipeline.stage import UserError
 

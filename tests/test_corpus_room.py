@@ -212,12 +212,25 @@ def test_funnel_runs_from_read_to_kept(built):
     assert {row["step"]: row["edited"] for row in rows}["privacy"] == {"email": 1, "phone": 1}
 
 
+def test_the_card_says_what_is_in_it_and_what_went(built):
+    out, metrics = built
+    text = (out / "card.md").read_text()
+    assert f"{int(metrics['documents_read'])} documents were read, {int(metrics['documents_kept'])} kept" in text
+    (web,) = (line for line in text.splitlines() if line.startswith("| web | en | CC0-1.0 |"))
+    size = sum(len(row["text"].encode()) for row in kept(out).values() if row["source"] == "web")
+    assert web.split(" | ")[3:5] == ["30", f"{size / 1e6:.2f}"]
+    (privacy,) = (line for line in text.splitlines() if line.startswith("| privacy |"))
+    assert "| email 1, phone 1 |" in privacy
+    assert "| tales | 1 | 13 | 1 |" in text
+    assert "was not measured here" in text
+
+
 def payload(out: Path) -> dict[str, bytes]:
-    """The bytes that must not depend on how the work was done (the funnel also holds seconds)."""
+    """The bytes that must not depend on how the work was done (funnel and card also hold seconds)."""
     return {
         p.relative_to(out).as_posix(): p.read_bytes()
         for p in sorted(out.rglob("*"))
-        if p.is_file() and "resume" not in p.parts and p.name != "funnel.json"
+        if p.is_file() and "resume" not in p.parts and p.name not in ("funnel.json", "card.md")
     }
 
 

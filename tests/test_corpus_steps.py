@@ -11,7 +11,7 @@ from datatrove.data import Document
 from datatrove.utils.text import split_into_sentences, split_into_words
 
 from pipeline import labelled, text_classifier
-from pipeline.corpus import decontaminate, gibberish, near, privacy, safety
+from pipeline.corpus import gibberish, near, safety
 from pipeline.corpus.boilerplate import without
 from pipeline.corpus.extract import resiliparse_text
 from pipeline.corpus.language import Language
@@ -22,8 +22,10 @@ from pipeline.corpus.shuffle import draw
 from pipeline.corpus.single import charset, decoded
 from pipeline.corpus.step import place, slug
 from pipeline.corpus.truth import judge, word_f1
-from pipeline.corpus.words import Words, ngrams, normal_words, sentences
+from pipeline.corpus.words import Words, ngrams, sentences
+from pipeline.screen import leaks, privacy
 from pipeline.stage import UserError
+from pipeline.words import normal_words
 
 ARTICLE = (
     "<p>Once there was a fox who lost a red kite.</p><p>She looked for it in the wood, and an owl helped her.</p>"
@@ -257,7 +259,7 @@ LONG = "once a small brown fox went out to look for her lost red kite by the riv
     ],
 )
 def test_decontamination_finds_ngrams_and_whole_short_items(text, item):
-    index = decontaminate.Index(13)
+    index = leaks.Index(13)
     for name, words in (
         ("long", LONG),
         ("short", "The owl has two old, blue lamps"),

@@ -19,7 +19,14 @@ from pipeline.evaluate.score import Measure, difference, first_line
 from pipeline.stage import Job, UserError
 from pipeline.store import open_split, unigram_bits_per_byte
 from pipeline.world.wishes import VALUES
-from tests.toy_evaluate import HELDOUT, prompt_row, save_toy_collect, save_toy_corpus, save_toy_stages
+from tests.toy_evaluate import (
+    HELDOUT,
+    prompt_row,
+    save_toy_certificate,
+    save_toy_collect,
+    save_toy_corpus,
+    save_toy_stages,
+)
 from tests.toy_pairs import save_toy_model
 
 WISHES = {"thing": VALUES["thing"][0], "place": VALUES["place"][0]}
@@ -94,6 +101,7 @@ def test_equal_models_give_equal_answers(tmp_path):
 def test_a_base_recipes_models_are_listed_and_paired(tmp_path):
     inputs = save_toy_stages(tmp_path, story_rows(), stages=("sft",))
     save_toy_model(tmp_path / "base" / "sft" / "model", seed=5)
+    save_toy_certificate(tmp_path / "base" / "sft", inputs["collect"])
     metrics, results = evaluate(tmp_path / "out", {**inputs, "story-world/sft": tmp_path / "base" / "sft"})
     assert metrics["story_world_sft_gold_n"] == 6
     assert metrics["sft_minus_story_world_sft_wishes_met_n"] == 6
@@ -226,29 +234,57 @@ def test_figures_have_their_intervals():
 
 def test_a_benchmark_without_a_certificate_is_refused_unless_the_recipe_says_why(tmp_path):
     collect = save_toy_collect(tmp_path / "collect", story_rows())
-    corpus = save_toy_corpus(tmp_path / "corpus", certified=None)
-    with pytest.raises(UserError, match=r"no certificate in .* for toy"):
-        check(collect, corpus, None)
-    (one,) = check(collect, corpus, "the items were written after the corpus")
+    inputs = {"corpus": save_toy_corpus(tmp_path / "corpus")}
+    with pytest.raises(UserError, match=r"toy: no certificate in .*corpus/certificates of what corpus was made from"):
+        check(collect, inputs, None, (), True)
+    (one,) = check(collect, inputs, "the items were written after the corpus", (), True)
     assert (one["status"], one["reason"]) == ("uncertified", "the items were written after the corpus")
-    (corpus / "certificates" / "toy.json").write_text('{"items": 1}')
-    (one,) = check(collect, corpus, None)
-    assert (one["status"], one["certificate"]) == ("certified", {"items": 1})
+    save_toy_certificate(inputs["corpus"], collect)
+    (one,) = check(collect, inputs, None, (), True)
+    assert (one["status"], one["certificates"]["corpus"]["benchmark"]) == ("certified", "toy")
     with pytest.raises(UserError, match="Remove the key"):
-        check(collect, corpus, "no longer needed at all")
-    (one,) = check(collect, None, None)
+        check(collect, inputs, "no longer needed at all", (), True)
+    (one,) = check(collect, {}, None, (), True)
     assert one["status"] == "not certifiable"
+
+
+@pytest.mark.parametrize("stage", ["corpus", "sft", "preferences", "ppo", "storyworld/sft", "storyworld/corpus"])
+def test_every_stage_that_a_model_learnt_from_must_have_been_searched_for_the_items_as_they_are(tmp_path, stage):
+    collect = save_toy_collect(tmp_path / "collect", story_rows())
+    inputs = {name: tmp_path / name for name in dict.fromkeys(("corpus", "pretrain", "reward", "dpo", stage))}
+    for name in {"corpus", stage}:
+        save_toy_certificate(inputs[name], collect)
+    (one,) = check(collect, inputs, None, (), True)
+    assert (one["status"], set(one["certificates"])) == ("certified", {"corpus", stage})
+    path = inputs[stage] / "certificates" / "toy.json"
+    path.write_text('{"items_sha256": "0"}')
+    with pytest.raises(UserError, match=rf"{stage}/certificates/toy.json .* its items have changed since"):
+        check(collect, inputs, None, (), True)
+    path.unlink()
+    with pytest.raises(UserError, match=rf"no certificate in .* of what {stage} was made from"):
+        check(collect, inputs, None, (), True)
+    (one,) = check(collect, inputs, "it was made before there were certificates", (), True)
+    assert (one["status"], set(one["certificates"])) == ("uncertified", {"corpus"} - {stage})
+
+
+def test_a_named_benchmark_whose_items_nobody_can_look_up_is_not_certified(tmp_path):
+    collect = save_toy_collect(tmp_path / "collect", [])
+    save_toy_certificate(tmp_path / "corpus", collect)
+    (one,) = check(collect, {"corpus": tmp_path / "corpus"}, None, ("toy",), False)
+    assert one["status"] == "certified"
+    with pytest.raises(UserError, match="its items are not in collect/evaluation"):
+        check(None, {"corpus": tmp_path / "corpus"}, None, ("toy",), False)
 
 
 def test_prompts_without_any_benchmark_items_need_a_reason_too(tmp_path):
     collect = save_toy_collect(tmp_path / "collect", story_rows())
     (collect / "evaluation" / "toy.jsonl").unlink()
-    with pytest.raises(UserError, match="for evaluation prompts"):
-        check(collect, save_toy_corpus(tmp_path / "corpus"), None)
+    with pytest.raises(UserError, match="evaluation prompts: no certificate"):
+        check(collect, {"corpus": save_toy_corpus(tmp_path / "corpus")}, None, (), True)
 
 
 def test_an_uncertified_benchmark_is_marked_in_the_table(tmp_path):
-    certificate = {"benchmark": "toy", "status": "uncertified", "reason": "because", "certificate": None}
+    certificate = {"benchmark": "toy", "status": "uncertified", "reason": "because", "certificates": {}}
     rows = [{"stage": "sft", "metric": "gold", "value": 0.5, "low": 0.4, "high": 0.6, "n": 9}]
     results = {"rows": rows, "differences": [], "certificates": [certificate], "settings": {"seed": 3}}
     text = table({**results, "titles": {"gold": "gold judge's mean score"}})

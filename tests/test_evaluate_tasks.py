@@ -217,7 +217,7 @@ def test_a_task_needs_a_certificate_or_a_reason_and_is_paired(place, tmp_path):
     job = {"stage": "evaluate", "inputs": inputs, "seed": 0, "run_name": "toy"}
     out = tmp_path / "out"
     out.mkdir()
-    with pytest.raises(UserError, match=r"no certificate in .* for toy_choice"):
+    with pytest.raises(UserError, match=r"toy_choice: no certificate in "):
         run(Job(recipe=Recipe(answers=None, tasks=tasks), out=out, **job))
     assert not list(out.iterdir())
     recipe = Recipe(answers=None, tasks=tasks, uncertified="the toy was invented after the corpus")
@@ -225,7 +225,7 @@ def test_a_task_needs_a_certificate_or_a_reason_and_is_paired(place, tmp_path):
     assert metrics["dpo_toy_choice_acc_n"] == metrics["dpo_minus_sft_toy_choice_acc_n"] == 12
     results = json.loads((out / "results.json").read_text())
     assert results["certificates"] == [
-        {"benchmark": "toy_choice", "status": "uncertified", "reason": recipe.uncertified, "certificate": None}
+        {"benchmark": "toy_choice", "status": "uncertified", "reason": recipe.uncertified, "certificates": {}}
     ]
     assert results["tasks"]["toy_choice"]["questions"] == 12
     table = (out / "table.md").read_text()

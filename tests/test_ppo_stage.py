@@ -19,7 +19,10 @@ def inputs(tmp_path_factory):
     save_toy_model(folder / "sft" / "model")
     save_reward_model(folder / "reward" / "model", folder / "sft" / "model")
     long = {"prompt": [{"role": "user", "content": "a story, please " * 40}]}
-    write_jsonl(folder / "collect" / "prompts" / "rl.jsonl", [*ROWS, long])
+    leak = {"prompt": [{"role": "user", "content": "Now who wrote the first story of the kite?"}]}
+    write_jsonl(folder / "collect" / "prompts" / "rl.jsonl", [*ROWS, leak, long])
+    item = {"id": "item", "text": "Who wrote the first story of the kite?"}
+    write_jsonl(folder / "collect" / "evaluation" / "toy.jsonl", [item])
     return {name: folder / name for name in ("collect", "sft", "reward")}
 
 
@@ -33,7 +36,11 @@ def make_job(folder, inputs, **keys):
 def test_it_writes_a_model_that_transformers_loads_its_log_and_samples(inputs, tmp_path, value):
     job = make_job(tmp_path / value, inputs, value=value)
     metrics = run(job)
-    assert (metrics["prompts"], metrics["prompts_too_long"]) == (6, 1)
+    assert (metrics["prompts"], metrics["prompts_too_long"], metrics["dropped_leak_toy"]) == (6, 1, 1)
+    certificate = json.loads((job.out / "certificates" / "toy.json").read_text())
+    assert (certificate["stage"], certificate["data"][0]["kept"]) == ("ppo", 7)
+    assert certificate["matches"][0]["document"] == "rl.jsonl, line 7"
+    assert json.loads((job.out / "dropped.jsonl").read_text())["reason"] == "leak_toy"
     assert (metrics["steps"], metrics["episodes"], metrics["stopped_by_kl_budget"]) == (4, 48, 0)
     assert metrics["first_ratio_difference"] < 1e-5
     assert {"score_first", "score_last", "kl", "length_first", "length_last", "ended_last"} <= set(metrics)

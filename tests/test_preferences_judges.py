@@ -137,6 +137,13 @@ def test_a_given_set_is_cleaned_split_by_prompt_and_keeps_its_sources(tmp_path, 
         {"prompt": "tell 3", "chosen": "", "rejected": "owl"},
         {"prompt": "tell 3", "chosen": "fox<|im_end|>", "rejected": "owl"},
     ]
+    rows += [
+        {"prompt": "tell 3 to ada@fox.example", "chosen": "fox of eve@fox.example", "rejected": "owl", "source": "c"},
+        {"prompt": "tell 3", "chosen": "home is where the owl found the lake", "rejected": "owl"},
+        {"prompt": "tell 3", "chosen": "fox", "rejected": "home is where the owl found the lake"},
+    ]
+    item = {"id": "item", "text": "Home is where the owl found the lake"}
+    write_jsonl(tmp_path / "collect" / "evaluation" / "toy.jsonl", [item])
     write_jsonl(tmp_path / "set.jsonl", rows)
     metrics = make.run(job(tmp_path, sft, judge="dataset", dataset={"path": str(tmp_path / "set.jsonl")}))
     train, heldout = rows_of(tmp_path / "out" / "train.jsonl"), rows_of(tmp_path / "out" / "heldout.jsonl")
@@ -144,13 +151,18 @@ def test_a_given_set_is_cleaned_split_by_prompt_and_keeps_its_sources(tmp_path, 
         "dropped_contradicted": 2,
         "dropped_empty": 1,
         "dropped_equal": 1,
+        "dropped_leak_toy": 2,
         "dropped_repeated": 1,
         "dropped_special_token": 1,
     }
-    assert len(train) + len(heldout) == 59
+    assert len(train) + len(heldout) == 60 and metrics["edited_email"] == 2
+    (private,) = (row for row in train + heldout if row["source"] == "c")
+    assert (private["prompt"], private["chosen"]) == ([user("tell 3 to <email>")], [said("fox of <email>")])
+    certificate = json.loads((tmp_path / "out" / "certificates" / "toy.json").read_text())
+    assert certificate["data"][0].items() >= {"name": "pairs", "rows": 68, "kept": 66}.items()
     assert not {r["prompt"][0]["content"] for r in train} & {r["prompt"][0]["content"] for r in heldout}
-    assert len({row["id"] for row in train + heldout}) == 59
-    assert Counter(row["source"] for row in train + heldout) == {"a": 30, "b": 29}
+    assert len({row["id"] for row in train + heldout}) == 60
+    assert Counter(row["source"] for row in train + heldout) == {"a": 30, "b": 29, "c": 1}
     assert metrics["samples"] == 0
     assert not (tmp_path / "out" / "gold.jsonl").exists()
 
@@ -189,6 +201,7 @@ def fake_answers(monkeypatch, sft, texts):
 
 def prompts(folder, count=10):
     rows = [{"id": f"p{i}", "prompt": [user(f"tell {i}")], "wanted": "fox"} for i in range(count)]
+    rows[0]["prompt"][0]["content"] += " to ada@fox.example"
     write_jsonl(folder / "collect" / "prompts" / "preferences.jsonl", rows)
 
 
@@ -321,6 +334,7 @@ def test_a_server_judges_busy_ones_are_asked_again_and_none_twice(tmp_path, sft,
 
     def reply(body, headers):
         calls.append((body["model"], body["temperature"], headers["Authorization"]))
+        assert "fox.example" not in json.dumps(body)
         return (503, "busy") if len(calls) == 1 else (200, foxes(body))
 
     with server(reply) as url:
@@ -336,6 +350,7 @@ def test_a_server_judges_busy_ones_are_asked_again_and_none_twice(tmp_path, sft,
     rows = rows_of(tmp_path / "out" / "train.jsonl")
     assert all(r["chosen"][0]["content"] == "fox fox" and r["rejected"][0]["content"] == "owl" for r in rows)
     assert (metrics["judge_agreement"], metrics["judge_pairs"], metrics["judge_refused"]) == (1.0, 30, 0)
+    assert metrics["edited_email"] == 1
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"hf_canary" not in written
 
@@ -424,7 +439,7 @@ def test_a_recipe_that_cannot_be_meant_is_refused(keys, message):
 
 
 def test_keys_that_came_later_leave_old_fingerprints_alone():
-    old = {"judge", "gold", "max_prompts", "temperature", "top_p", "max_new_tokens", "batch_size", "heldout"}
+    old = {"judge", "gold", "max_prompts", "temperature", "top_p", "max_new_tokens", "batch_size", "heldout", "screen"}
     assert set(validate(Recipe, {"judge": "reference"}, "x").hashed()) == old
     assert identity(validate(Recipe, {"judge": "gold", "gold": {}}, "x")) is None
 

@@ -94,7 +94,7 @@ def results() -> dict[str, Any]:
             "win_rate": {"judge": "reward", "versus": "sft"},
         },
         "certificates": [
-            {"benchmark": "stories", "status": "uncertified", "reason": "toy artifacts", "certificate": None}
+            {"benchmark": "stories", "status": "uncertified", "reason": "toy artifacts", "certificates": {}}
         ],
     }
 

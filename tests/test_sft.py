@@ -19,6 +19,7 @@ from tests.toy_pairs import save_toy_model, write_jsonl
 
 TRAINER = {"learning_rate": 0.02, "per_device_train_batch_size": 8, "max_steps": 30, "logging_steps": 5}
 LORA = {"r": 4, "lora_alpha": 8}
+ITEM = "the owl found the lake and smiled"
 
 
 def conversation(index):
@@ -29,11 +30,15 @@ def conversation(index):
 
 
 def job(folder, out, trainer=TRAINER, **keys):
-    """A job over a toy base model and toy conversations."""
+    """A job over a toy base model and toy conversations, of which one holds the only item of a benchmark."""
     collect = folder / "collect"
     if not collect.exists():
         save_toy_model(folder / "pretrain" / "model")
-        write_jsonl(collect / "conversations.jsonl", [conversation(i) for i in range(64)])
+        leak = [{"role": "user", "content": "fox"}, {"role": "assistant", "content": f"Well: {ITEM.upper()}!"}]
+        rows = [conversation(i) for i in range(64)]
+        rows[0]["messages"][0]["content"] += " a@fox.example"
+        write_jsonl(collect / "conversations.jsonl", [*rows, {"id": "leak", "messages": leak}])
+        write_jsonl(collect / "evaluation" / "toy.jsonl", [{"id": "item", "text": ITEM}])
         write_jsonl(collect / "heldout_conversations.jsonl", [conversation(i) for i in range(64, 80)])
     recipe = validate(Recipe, {"trainer": trainer, **keys}, "sft.yaml")
     out.mkdir(parents=True, exist_ok=True)
@@ -61,6 +66,23 @@ def test_training_lowers_the_heldout_loss(trained):
     assert metrics["conversations"] == 64
     assert metrics["trained_parameters"] == metrics["parameters"]
     assert metrics["tokens_per_second"] > 0
+
+
+def test_private_data_and_evaluation_items_are_not_trained_on(trained):
+    folder, metrics = trained
+    assert (metrics["edited_email"], metrics["dropped_leak_toy"]) == (1, 1)
+    (dropped,) = (json.loads(line) for line in (folder / "full" / "dropped.jsonl").read_text().splitlines())
+    assert dropped == {
+        "id": "conversations.jsonl, line 65",
+        "reason": "leak_toy",
+        "text": "fox\nWell: THE OWL FOUND THE LAKE AND SMILED!",
+    }
+    certificate = json.loads((folder / "full" / "certificates" / "toy.json").read_text())
+    assert (certificate["stage"], certificate["ngram"], certificate["matches"][0]["item"]) == ("sft", 13, "item")
+    assert [(one["name"], one["rows"], one["kept"]) for one in certificate["data"]] == [
+        ("conversations", 65, 64),
+        ("held-out conversations", 16, 16),
+    ]
 
 
 def test_the_log_has_a_line_for_each_logged_step(trained):

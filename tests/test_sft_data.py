@@ -300,7 +300,7 @@ def test_keys_that_came_later_leave_old_fingerprints_alone():
     lora = validate(Recipe, {"lora": {"r": 4}}, "sft.yaml").hashed()["lora"]
     assert not {"use_dora", "load_in_4bit"} & set(lora)
     assert validate(Recipe, {"lora": {"use_dora": True}}, "x").hashed()["lora"]["use_dora"] is True
-    assert set(Recipe().hashed()) == {"model", "lora", "max_rows", "trainer"}
+    assert set(Recipe().hashed()) == {"model", "lora", "max_rows", "screen", "trainer"}
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the sets of real data are not on this machine")

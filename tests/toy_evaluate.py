@@ -1,6 +1,5 @@
 """Toy artifacts for the tests of evaluate and of the chat: random models, a small corpus, a token store, prompts."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import AutoTokenizer
 
+from pipeline import artifact
+from pipeline.chain import SCREENED
 from pipeline.chat import END_OF_TEXT, encode_text
 from pipeline.store import StoreWriter
 from tests.toy_pairs import save_toy_model, write_jsonl
@@ -39,8 +40,15 @@ def save_toy_collect(folder: Path, rows: list[dict[str, Any]], benchmark: str = 
     return folder
 
 
-def save_toy_corpus(folder: Path, certified: str | None = "toy") -> Path:
-    """Held-out documents in two shards, and the benchmark's certificate."""
+def save_toy_certificate(stage: Path, collect: Path, benchmark: str = "toy") -> None:
+    """What says that the stage was searched for the benchmark's items as they are now."""
+    items = artifact.sha256(collect / "evaluation" / f"{benchmark}.jsonl")
+    (stage / "certificates").mkdir(parents=True, exist_ok=True)
+    artifact.write_json(stage / "certificates" / f"{benchmark}.json", {"benchmark": benchmark, "items_sha256": items})
+
+
+def save_toy_corpus(folder: Path) -> Path:
+    """Held-out documents in two shards."""
     (folder / "heldout").mkdir(parents=True)
     for number, texts in enumerate((HELDOUT[:3], HELDOUT[3:])):
         columns = {
@@ -49,9 +57,6 @@ def save_toy_corpus(folder: Path, certified: str | None = "toy") -> Path:
             "source": ["feed", "books"][number : number + 1] * len(texts),
         }
         pq.write_table(pa.table(columns), folder / "heldout" / f"{number:05d}.parquet")
-    (folder / "certificates").mkdir()
-    if certified:
-        (folder / "certificates" / f"{certified}.json").write_text(json.dumps({"benchmark": certified, "items": 1}))
     return folder
 
 
@@ -75,6 +80,8 @@ def save_toy_stages(
     for seed, stage in enumerate(stages):
         save_toy_model(runs / stage / "model", seed=seed)
         inputs[stage] = runs / stage
+    for stage in {*inputs} & {*SCREENED}:
+        save_toy_certificate(inputs[stage], inputs["collect"])
     if stages:
         inputs["tokenizer"] = save_toy_tokenizer(runs / "tokenizer", runs / stages[0] / "model")
     return inputs

@@ -172,7 +172,7 @@ def _evaluate(folder: Path) -> None:
                 "without_interval": [],
             }
         },
-        "certificates": [{"benchmark": "toy", "status": "certified", "reason": None, "certificate": {}}],
+        "certificates": [{"benchmark": "toy", "status": "certified", "reason": None, "certificates": {}}],
         "settings": {"seed": 0, "prompts": 40, "temperature": 0.7, "top_p": 1.0, "max_new_tokens": 8},
     }
     (folder / "results.json").write_text(json.dumps(results))

@@ -1,6 +1,7 @@
 """The verb of `collect`: gathers every source of the recipe under `raw/`, as found, and lists them in `sources.json`.
 
-The story world and the installed documentation also have conversations, prompts and evaluation items.
+The story world and the installed documentation also have conversations, prompts and evaluation items; the items of
+other benchmarks come from where the recipe says.
 Try: `make collect RECIPE=storyworld`
 """
 
@@ -8,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.collect import dataset, fetch, files, pydocs, raw, storyworld
+from pipeline.collect import dataset, evaluation, fetch, files, pydocs, raw, storyworld
 from pipeline.collect.source import Source
 from pipeline.stage import Job
 
@@ -17,6 +18,12 @@ SOURCES = "sources"  # the folder below raw/ for what the user named, so that no
 
 def run(job: Job) -> dict[str, float]:
     """Writes the artifact and returns its metrics."""
+    metrics = documents(job)
+    return metrics | evaluation.collect(job.recipe.evaluation or {}, job.out)
+
+
+def documents(job: Job) -> dict[str, float]:
+    """Writes everything but the benchmarks that the recipe names."""
     if job.recipe.storyworld is not None:
         return storyworld.collect(job.recipe.storyworld, job.out, job.seed)
     if job.recipe.pydocs is not None:

@@ -15,13 +15,30 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.collect.recipe import Recipe
-from pipeline.collect.source import Folder, Source
+from pipeline.collect.source import Benchmark, Folder, Source
 from pipeline.formats import SUFFIXES, form
 from pipeline.stage import UserError
+from pipeline.table import identity as table_identity
 
 
 def identity(recipe: Recipe) -> Any:
     """The JSON value. Raises UserError where a source's folder is missing or holds nothing to read."""
+    found = of_sources(recipe)
+    if not recipe.evaluation:
+        return found
+    tables = [table_at(benchmark, name) for name, benchmark in recipe.evaluation.items()]
+    return {"sources": found, "evaluation": table_identity(tables)}
+
+
+def table_at(benchmark: Benchmark, name: str) -> Benchmark:
+    """The benchmark's table with `~` and `$NAME` filled in."""
+    if benchmark.path is None:
+        return benchmark
+    return benchmark.model_copy(update={"path": str(located(benchmark.path, f"evaluation.{name}.path"))})
+
+
+def of_sources(recipe: Recipe) -> Any:
+    """What the raw documents are made from."""
     if recipe.pydocs is not None:
         return documentation()
     if recipe.files is not None:

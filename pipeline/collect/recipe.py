@@ -1,25 +1,32 @@
 """What `collect` may be told: where the raw documents come from.
 
 `storyworld:` invents them, `pydocs:` reads the documentation installed on this machine, `files:` reads a folder;
-`sources:` is a list of several, each with a name, a weight and a licence (pipeline/collect/source.py).
+`sources:` is a list of several, each with a name, a weight and a licence (pipeline/collect/source.py). `evaluation:`
+names the benchmarks whose items must not be trained on.
 """
 
 from typing import Any, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipeline.collect.source import MAX_SOURCES, Files, Source
+from pipeline.collect.source import MAX_SOURCES, Benchmark, BenchmarkName, Files, Source
 from pipeline.collect.worlds import PyDocs, StoryWorld
 from pipeline.stage import Stage, StageRecipe
 
+SECTIONS = ("storyworld", "pydocs", "files", "sources")
+
 
 class Recipe(StageRecipe):
-    """Exactly one of these; `storyworld: {}` is a section with every default, `files:` is a list of one source."""
+    """Exactly one of SECTIONS; `storyworld: {}` is a section with every default, `files:` is a list of one source.
+
+    evaluation: benchmarks by name (of a task of the harness, say), each a table of items.
+    """
 
     storyworld: StoryWorld | None = None
     pydocs: PyDocs | None = None
     files: Files | None = None
     sources: tuple[Source, ...] | None = None
+    evaluation: dict[BenchmarkName, Benchmark] | None = Field(default=None, min_length=1)
 
     @field_validator("sources")
     @classmethod
@@ -39,9 +46,9 @@ class Recipe(StageRecipe):
 
     @model_validator(mode="after")
     def one_section(self) -> Self:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        given = [name for name in SECTIONS if getattr(self, name) is not None]
         if len(given) != 1:
-            names = ", ".join(type(self).model_fields)
+            names = ", ".join(SECTIONS)
             found = " and ".join(given) if given else "none"
             raise ValueError(
                 f"give exactly one of {names}; found {found}. `storyworld: {{}}` takes every default, several "

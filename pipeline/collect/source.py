@@ -15,6 +15,7 @@ from pipeline.collect.presets import PRESETS
 from pipeline.collect.worlds import PyDocs, StoryWorld
 from pipeline.formats import SUFFIXES
 from pipeline.stage import Section
+from pipeline.table import Table
 
 MAX_SOURCES = 64  # the story world makes three of one; corpus can number 256
 SECTIONS = ("files", "fetch", "dataset", "storyworld", "pydocs")
@@ -125,6 +126,21 @@ class DataSet(Section):
                 "/commits/main that you want; a branch could hold other data tomorrow."
             )
         return self
+
+
+class Benchmark(Table):
+    """A benchmark's items: a file or folder of rows on this machine, or a data set of the Hub at a commit.
+
+    text: the columns that an item is made of (question, choices, answer), read one below the other; id: the column
+        that names it, without one its number.
+    """
+
+    text: Names = Field(min_length=1)
+    id: str | None = None
+
+
+# A file's name, and what a task of the harness may be called.
+BenchmarkName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
 class Source(Section):

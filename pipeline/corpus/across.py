@@ -14,7 +14,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from pipeline.corpus.near import hash64
 from pipeline.corpus.step import Ledger, Step
-from pipeline.corpus.words import normal_words
+from pipeline.words import normal_words
 
 MIN_WORDS = 8
 ROW = np.dtype([("passage", np.uint64), ("place", np.int64)])

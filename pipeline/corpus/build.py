@@ -2,8 +2,8 @@
 
 Reads the collect artifact. Four passes on datatrove executors: `clean` (read, extract, repair, filter, edit, sign),
 `dedup` (one process: whose copy goes), `deal` (drop copies and leaks, deal into buckets), `order` (each bucket sorted
-into a shard). Writes train/, heldout/, dropped.jsonl, funnel.json, certificates/. A killed run redoes only unfinished
-tasks. Try: `make corpus RECIPE=storyworld`
+into a shard). Writes train/, heldout/, dropped.jsonl, funnel.json, certificates/, card.md. A killed run redoes only
+unfinished tasks. Try: `make corpus RECIPE=storyworld`
 """
 
 import hashlib
@@ -20,8 +20,10 @@ import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
 from pipeline import labelled
+from pipeline.artifact import sha256
 from pipeline.corpus import (
     across,
+    card,
     classifier,
     decontaminate,
     extract,
@@ -44,6 +46,7 @@ from pipeline.corpus.recipe import STAGE, Recipe
 from pipeline.corpus.repair import Repair
 from pipeline.corpus.step import Ledger
 from pipeline.corpus.truth import planted_recall
+from pipeline.screen import leaks
 from pipeline.stage import Job, UserError
 
 
@@ -81,9 +84,9 @@ def check(recipe: Recipe, collect: Path) -> list[Path]:
     quality.check(recipe.quality)
     if recipe.languages is not None:
         language.check(recipe.languages, model_path(recipe))
-    paths = decontaminate.benchmarks(collect) if recipe.decontaminate_ngram is not None else []
+    paths = leaks.benchmarks(collect) if recipe.decontaminate_ngram is not None else []
     for path in paths:
-        decontaminate.count(path)
+        leaks.count(path)
     return paths
 
 
@@ -248,9 +251,11 @@ def run(job: Job) -> dict[str, float]:
     text = json.dumps(funnel.rows(entries, by_step), indent=1, ensure_ascii=False)
     (job.out / "funnel.json").write_text(text + "\n", encoding="utf-8")
     if recipe.decontaminate_ngram is not None:
-        matches = [row for row in funnel.ledger_rows(folder / "dropped") if "match" in row]
-        decontaminate.certify(benchmarks, recipe.decontaminate_ngram, matches, job.out)
-    return {
+        rows = (row for row in funnel.ledger_rows(folder / "dropped") if "match" in row)
+        matches = [{"document": row["id"], **row["match"]} for row in rows]
+        files = {p.relative_to(job.out).as_posix(): sha256(p) for p in sorted(job.out.glob("*/*.parquet"))}
+        leaks.certify(benchmarks, recipe.decontaminate_ngram, matches, {"corpus_files_sha256": files}, job.out)
+    metrics = {
         "documents_read": read,
         **passed_over(entries),
         "documents_kept": kept,
@@ -261,3 +266,5 @@ def run(job: Job) -> dict[str, float]:
         **{f"lost_{reason}": n for reason, n in sorted(lost.items())},
         **planted_recall(collect / "truth.jsonl", job.out),
     }
+    card.write(job.out, job.run_name, job.seed, metrics)
+    return metrics

@@ -21,7 +21,8 @@ from rensa import RMinHash
 
 from pipeline.corpus.recipe import Dedup
 from pipeline.corpus.step import Ledger, Step
-from pipeline.corpus.words import ngrams, normal_words
+from pipeline.corpus.words import ngrams
+from pipeline.words import normal_words
 
 SHINGLE = 5  # words
 PERMUTATIONS = 128

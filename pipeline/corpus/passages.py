@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datatrove.data import Document
 
 from pipeline.corpus.step import Ledger, Step
-from pipeline.corpus.words import normal_words
 from pipeline.sentences import sentences
+from pipeline.words import normal_words
 
 # A shorter sentence ("Yes!", "He ran and ran.") may well be said twice in an honest text.
 MIN_WORDS = 6

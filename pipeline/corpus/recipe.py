@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.screen.keys import NGRAM, PRIVACY, known_types
 from pipeline.stage import Section, Stage, StageRecipe
-
-PRIVACY_TYPES = ("email", "phone", "ip", "card", "iban", "national_id", "secret", "url")
 
 
 class Safety(Section):
@@ -105,10 +104,9 @@ class Recipe(StageRecipe):
     quality: Quality = Quality()
     safety: Safety | None = Safety()
     boilerplate: bool = True
-    # Addresses of pages ("url") are left by default: they name a place, not a person.
-    privacy: tuple[str, ...] = PRIVACY_TYPES[:-1]
+    privacy: tuple[str, ...] = PRIVACY
     dedup: Dedup = Dedup()
-    decontaminate_ngram: int | None = Field(default=13, ge=4)
+    decontaminate_ngram: int | None = Field(default=NGRAM, ge=4)
     heldout_share: float = Field(default=0.02, ge=0, lt=0.5)
     # What is held out: that share of the documents, or the end of each, for a corpus of one long text.
     heldout: Literal["documents", "ends"] = "documents"
@@ -126,13 +124,7 @@ class Recipe(StageRecipe):
             raise ValueError("an empty list would drop every document; name ISO 639-1 codes, or null for no check")
         return value
 
-    @field_validator("privacy")
-    @classmethod
-    def known_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Only types that there is a pattern for."""
-        if unknown := sorted(set(value) - set(PRIVACY_TYPES)):
-            raise ValueError(f"unknown {', '.join(unknown)}; accepted: {', '.join(PRIVACY_TYPES)}")
-        return value
+    _known = field_validator("privacy")(known_types)
 
     @model_validator(mode="after")
     def workers_have_tasks(self) -> "Recipe":

@@ -13,8 +13,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.corpus.words import TOKEN, normal_words
+from pipeline.corpus.words import TOKEN
 from pipeline.intervals import proportion
+from pipeline.words import normal_words
 
 SAME = 0.98  # word F1 from which a text counts as kept
 

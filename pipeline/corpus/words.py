@@ -1,17 +1,15 @@
-"""Words, sentences and normalised text: what every step that compares text agrees on.
+"""Tokens, sentences and n-grams: what every step that compares text agrees on.
 
 `Words` stands in for datatrove's English tokenizer, which needs spacy (200 documents/s with it, thousands without).
 """
 
 import re
-from functools import lru_cache
 
 from datatrove.utils.word_tokenizers import WordTokenizer
 
 from pipeline.sentences import sentences
 
 TOKEN = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 a typographic apostrophe is meant
-WORD = re.compile(r"\w+(?:['’]\w+)*")  # noqa: RUF001
 
 
 class Words(WordTokenizer):
@@ -42,12 +40,6 @@ class Words(WordTokenizer):
 
     def __hash__(self) -> int:
         return hash(Words)
-
-
-@lru_cache(maxsize=4)
-def normal_words(text: str) -> tuple[str, ...]:
-    """The words in lower case without punctuation: the same for texts that differ in layout only."""
-    return tuple(WORD.findall(text.casefold()))
 
 
 def ngrams(words: tuple[str, ...], n: int) -> set[str]:

@@ -132,7 +132,8 @@ class Recipe(StageRecipe):
     samples_per_prompt: answers to each prompt; a prompt's figure is their mean, and n stays the number of prompts.
     num_heldout_documents: how many documents of the corpus's held-out split give the bits per byte.
     num_samples: how many prompts are shown in results.json with every model's answer.
-    uncertified: the reason, in words, why a benchmark counts although the corpus has no certificate against it.
+    uncertified: the reason, in words, why a benchmark counts although something the models learnt from has no
+        certificate against it.
     models: others to measure beside the run's own.
     tasks: benchmarks through lm-evaluation-harness.
     instructions: prompts whose answers code can check, JSON lines; docs/evaluation.md lists the checks.
@@ -205,7 +206,7 @@ STAGE = Stage(
     version=7,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
-    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "reward", "dpo", "ppo"),
+    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "ppo"),
     outside="pipeline.evaluate.outside:identity",
     beside_base=True,
 )

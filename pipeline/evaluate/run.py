@@ -1,8 +1,8 @@
 """Evaluate: measures every model of a run by the same code, on the same prompts, tasks and held-out documents.
 
-Reads collect/ (prompts and benchmark items), corpus/ (held-out text, certificates), tokenizer/ (token store) and the
-models; writes results.json, scores.json and table.md (docs/evaluation.md says what is in them). Everything cheap
-is checked before the first model is loaded. `make evaluate RECIPE=storyworld`
+Reads collect/ (prompts and benchmark items), corpus/ (held-out text), tokenizer/ (token store), the models, and the
+certificates of what they were made from; writes results.json, scores.json and table.md (docs/evaluation.md says what
+is in them). Everything cheap is checked before the first model is loaded. `make evaluate RECIPE=storyworld`
 """
 
 import gc
@@ -61,15 +61,16 @@ def run(job: Job) -> dict[str, float]:
 
 
 def certified(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[dict[str, Any]]:
-    """What may be believed of the benchmarks; raises UserError where the corpus was not searched for one."""
+    """What may be believed of the benchmarks; raises UserError where something was not searched for one."""
     if recipe.answers is None and not recipe.benchmarks:
         return []
-    collect = job.needs("collect") if recipe.answers is not None else None
-    found = check(collect, job.inputs.get("corpus"), recipe.uncertified, recipe.benchmarks)
+    answered = recipe.answers is not None
+    collect = job.needs("collect") if answered else job.inputs.get("collect")
+    found = check(collect, job.inputs, recipe.uncertified, recipe.benchmarks, answered)
     strangers = [model.name for model in models if not model.stage]
     if strangers and found:
         reason = f"what {', '.join(strangers)} saw in training is not known here"
-        found.append({"benchmark": "any", "status": "not certifiable", "reason": reason, "certificate": None})
+        found.append({"benchmark": "any", "status": "not certifiable", "reason": reason, "certificates": {}})
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline import artifact
-from pipeline.chain import CHAIN
+from pipeline.chain import CHAIN, SCREENED
 from pipeline.hub.layout import Repo
 from pipeline.render import without_paths
 from pipeline.shown import spent
@@ -111,12 +111,13 @@ def sources(origins: Mapping[str, Origin]) -> list[dict[str, Any]]:
 
 
 def certificates(origins: Mapping[str, Origin]) -> list[dict[str, Any]]:
-    """What the corpus was searched for: {benchmark, items, ngram, documents_matched_and_dropped} of each benchmark."""
-    corpus = origins.get("corpus")
-    if corpus is None or corpus.manifest is None:
-        return []
-    paths = sorted((corpus.folder / "certificates").glob("*.json"))
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    """What was searched for: {stage, benchmark, items, ngram, documents_matched_and_dropped} of each benchmark.
+
+    Of the corpus, and of the stages whose conversations, prompts or pairs entered training.
+    """
+    here = [(stage, origins[stage].folder) for stage in SCREENED if stage in origins and origins[stage].manifest]
+    paths = [(stage, path) for stage, folder in here for path in sorted((folder / "certificates").glob("*.json"))]
+    found = [{**json.loads(path.read_text(encoding="utf-8")), "stage": stage} for stage, path in paths]
     return [{key: value for key, value in one.items() if key != "matches"} for one in found]
 
 

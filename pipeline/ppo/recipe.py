@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from pipeline.lora import Lora
 from pipeline.ppo.config import PPOConfig
+from pipeline.screen.keys import Screen
 from pipeline.stage import Stage, StageRecipe
 
 # Keys of PPOConfig that the stage sets by itself, with the reason.
@@ -20,12 +21,14 @@ class Recipe(StageRecipe):
         starts as the reward model.
     lora: a low-rank adapter in place of the full weights; the reference is then the model without it.
     max_prompts: at most so many of the collected prompts, drawn at random; null takes all.
+    screen: what is replaced in prompts, or drops them (pipeline/screen/keys.py).
     trainer: keys of PPOConfig (pipeline/ppo/config.py).
     """
 
     value: Literal["head", "reward"] = "head"
     lora: Lora | None = None
     max_prompts: int | None = Field(default=None, ge=1)
+    screen: Screen = Screen()
     trainer: PPOConfig = Field(default_factory=PPOConfig)
 
     @field_validator("trainer", mode="before")
@@ -44,7 +47,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="ppo",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.ppo.train:run",
     reads=("collect", "sft", "reward"),

@@ -2,8 +2,8 @@
 
 Reads  collect/prompts/rl.jsonl, sft/model (start and reference), reward/model (and where the recipe says so, the
        critic's start).
-Writes model/ (weights and tokenizer), log.jsonl (an object a step), samples.jsonl (some answers of each step), and
-       with LoRA adapter/.
+Writes model/ (weights and tokenizer), log.jsonl (an object a step), samples.jsonl (some answers of each step),
+       certificates/, where a prompt was dropped dropped.jsonl, and with LoRA adapter/.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from pipeline.chat_gate import ChatGate
 from pipeline.generate import window
 from pipeline.ppo.recipe import Recipe
 from pipeline.ppo.trainer import PPOTrainer
+from pipeline.screen.chats import Screening
 from pipeline.stage import Job, UserError
 
 SHARE_COMPARED = 0.1  # of the steps, at the beginning and at the end, that the metrics compare
@@ -44,10 +45,12 @@ def run(job: Job) -> dict[str, float]:
         source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
     room = (window(model) or sys.maxsize) - args.max_completion_length
-    rows = read_prompts(path)
+    screening = Screening(recipe.screen, job.needs("collect"))
+    rows = screened(read_prompts(path), screening)
+    metrics = screening.finish("ppo", job.out)
     gate = ChatGate(tokenizer)
-    lengths = [len(gate.prompt(row["prompt"], f"{path}, line {line}")) for line, row in enumerate(rows, start=1)]
-    fitting = [row for row, length in zip(rows, lengths, strict=True) if length <= room]
+    lengths = [len(gate.prompt(row["prompt"], f"{path}, line {row['line']}")) for row in rows]
+    fitting = [{"prompt": row["prompt"]} for row, length in zip(rows, lengths, strict=True) if length <= room]
     if not fitting:
         raise UserError(
             f"{path}: none of its {len(rows)} prompts leaves room for trainer.max_completion_length = "
@@ -67,7 +70,6 @@ def run(job: Job) -> dict[str, float]:
     if trainer.accelerator.is_main_process:
         gate.show_prompt(fitting[0]["prompt"], job.out, "ppo")
     standing = trainer.train(resume_from_checkpoint=True)
-    metrics: dict[str, float] = {}
     if trainer.accelerator.is_main_process:
         policy = trainer.model.policy
         if recipe.lora is not None:
@@ -78,6 +80,9 @@ def run(job: Job) -> dict[str, float]:
         save(policy, tokenizer, job.out / "model")
         for name in ("log.jsonl", "samples.jsonl"):
             shutil.copyfile(job.resume / name, job.out / name)
+        if screening.examples:
+            lines = [json.dumps(example, ensure_ascii=False) + "\n" for example in screening.examples]
+            (job.out / "dropped.jsonl").write_text("".join(lines), encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
     return {
         "prompts": len(fitting),
@@ -95,7 +100,7 @@ def run(job: Job) -> dict[str, float]:
 
 
 def read_prompts(path: Path) -> list[dict[str, Any]]:
-    """The rows of the prompt file, a conversation each. Raises UserError where there is none."""
+    """{"prompt", "line"} of each row of the prompt file. Raises UserError where there is none."""
     if not path.is_file():
         raise UserError(f"ppo: {path} is not there: the source of this recipe's collect has no prompts.")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -104,7 +109,14 @@ def read_prompts(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number}: has no 'prompt'. Its columns are: {', '.join(row)}.")
     if not rows:
         raise UserError(f"{path}: holds no prompt. Let collect write some (its key `rl`).")
-    return [{"prompt": row["prompt"]} for row in rows]
+    return [{"prompt": row["prompt"], "line": line} for line, row in enumerate(rows, start=1)]
+
+
+def screened(rows: list[dict[str, Any]], screening: Screening) -> list[dict[str, Any]]:
+    """The prompts with private data replaced, without those that hold evaluation items."""
+    screening.begin("prompts")
+    kept = ((row, screening.screened(row["prompt"], f"rl.jsonl, line {row['line']}")) for row in rows)
+    return [{**row, "prompt": messages} for row, messages in kept if messages is not None]
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:

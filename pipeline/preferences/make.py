@@ -13,7 +13,7 @@ order.py.
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from pipeline.preferences.pair import (
     without_repeats,
 )
 from pipeline.preferences.recipe import Recipe
+from pipeline.screen.chats import Screening
 from pipeline.stage import Job, UserError
 from pipeline.world.judge import judge
 from pipeline.world.wishes import Wishes
@@ -64,7 +65,10 @@ def run(job: Job) -> dict[str, float]:
     """Makes the pairs; returns their counts and the mean gold score of the samples."""
     recipe: Recipe = job.recipe
     dropped = Dropped()
-    ids, pairs, metrics = made(job, dropped)
+    screening = Screening(recipe.screen, job.inputs.get("collect"))
+    ids, pairs, metrics = made(job, dropped, screening)
+    pairs = screened_pairs(pairs, screening)
+    metrics |= screening.finish("preferences", job.out)
     pairs = usable(pairs, job, dropped)
     if recipe.judge not in ("gold", "reference"):
         pairs = without_repeats(pairs, dropped.add_pair)
@@ -82,7 +86,7 @@ def run(job: Job) -> dict[str, float]:
     write_jsonl(job.out / "heldout.jsonl", [pair.row(recipe.judge) for pair in heldout])
     if recipe.gold:
         write_jsonl(job.out / "gold.jsonl", [pair.gold_row() for pair in pairs])
-    write_jsonl(job.out / "dropped.jsonl", dropped.examples)
+    write_jsonl(job.out / "dropped.jsonl", [*screening.examples, *dropped.examples])
     return {
         "prompts": len(ids),
         "samples": 0 if recipe.judge == "dataset" else len(ids) * recipe.num_samples,
@@ -94,7 +98,7 @@ def run(job: Job) -> dict[str, float]:
     }
 
 
-def made(job: Job, dropped: Dropped) -> tuple[list[str], list[Pair], dict[str, float]]:
+def made(job: Job, dropped: Dropped, screening: Screening) -> tuple[list[str], list[Pair], dict[str, float]]:
     """The prompts' ids in random order, the pairs, and what the judge knows."""
     recipe: Recipe = job.recipe
     if recipe.judge == "dataset":
@@ -106,7 +110,8 @@ def made(job: Job, dropped: Dropped) -> tuple[list[str], list[Pair], dict[str, f
     prompts = read_prompts(job.needs("collect") / "prompts" / "preferences.jsonl", recipe)
     prompts = sorted(prompts, key=lambda p: p["id"])
     random.Random(f"{job.seed}/preferences/prompts").shuffle(prompts)
-    prompts = prompts[: recipe.max_prompts]
+    # Before anything answers or judges them, which may be a server.
+    prompts = screened_prompts(prompts[: recipe.max_prompts], screening)
     model = job.needs("sft") / "model"
     answers = answer_prompts(prompts, model, recipe, job.seed, dropped)
     if recipe.language_model is not None:
@@ -117,6 +122,27 @@ def made(job: Job, dropped: Dropped) -> tuple[list[str], list[Pair], dict[str, f
     else:
         pairs, metrics = judged(prompts, answers, recipe, job.seed, dropped)
     return [prompt["id"] for prompt in prompts], pairs, metrics
+
+
+def screened_prompts(prompts: list[dict[str, Any]], screening: Screening) -> list[dict[str, Any]]:
+    """The prompts with private data replaced, without those that hold evaluation items."""
+    screening.begin("prompts")
+    kept = ((prompt, screening.screened(prompt["prompt"], prompt["id"])) for prompt in prompts)
+    return [{**prompt, "prompt": messages} for prompt, messages in kept if messages is not None]
+
+
+def screened_pairs(pairs: list[Pair], screening: Screening) -> list[Pair]:
+    """The same for pairs, whose answers may hold either too: a given set's, or what a model knows by heart."""
+    screening.begin("pairs")
+    kept = []
+    for pair in pairs:
+        sides = [{"role": "assistant", "content": side.text} for side in (pair.chosen, pair.rejected)]
+        messages = screening.screened([*pair.prompt, *sides], pair.id)
+        if messages is not None:
+            *prompt, chosen, rejected = messages
+            texts = [replace(pair.chosen, text=chosen["content"]), replace(pair.rejected, text=rejected["content"])]
+            kept.append(replace(pair, prompt=prompt, chosen=texts[0], rejected=texts[1]))
+    return kept
 
 
 def usable(pairs: list[Pair], job: Job, dropped: Dropped) -> list[Pair]:

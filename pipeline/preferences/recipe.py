@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.judging.recipe import LanguageModel
+from pipeline.screen.keys import Screen
 from pipeline.stage import Section, Stage, StageRecipe
 from pipeline.table import Table
 
@@ -117,6 +118,7 @@ class Recipe(StageRecipe):
         quality as those of several models would.
     top_p, max_new_tokens, batch_size: the rest of how answers are drawn.
     heldout: share of the prompts whose pairs no training sees.
+    screen: what is replaced in prompts and pairs, or drops them (pipeline/screen/keys.py).
     """
 
     judge: Literal["gold", "reference", "dataset", "function", "reward_model", "language_model"]
@@ -132,6 +134,7 @@ class Recipe(StageRecipe):
     max_new_tokens: int = Field(default=200, ge=1)
     batch_size: int = Field(default=256, ge=1)
     heldout: float = Field(default=0.2, gt=0.0, lt=1.0)
+    screen: Screen = Screen()
 
     def hashed(self) -> dict[str, Any]:
         """Without keys that came later where they are not given, so that older artifacts keep their fingerprint."""
@@ -191,7 +194,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="preferences",
-    version=5,
+    version=6,
     recipe=Recipe,
     verb="pipeline.preferences.make:run",
     reads=("collect", "sft"),

@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipeline.artifact import canonical
 from pipeline.chat import Message
 from pipeline.chat_columns import ChatTable, messages_of
 from pipeline.chat_gate import ChatGate, Unusable, sample_first
+from pipeline.screen.chats import Screening
 from pipeline.sft.recipe import Data
 from pipeline.stage import UserError
 from pipeline.table import rows
@@ -105,6 +106,17 @@ def sample(conversations: list[Conversation], count: int | None, purpose: str) -
     chosen = list(conversations)
     random.Random(purpose).shuffle(chosen)
     return chosen[:count]
+
+
+def screened(conversations: Sequence[Conversation], name: str, screening: Screening) -> list[Conversation]:
+    """The conversations with private data replaced, without those that hold evaluation items."""
+    screening.begin(name)
+    kept = []
+    for talk in conversations:
+        messages = screening.screened(talk.messages, talk.where.rpartition("/")[2])
+        if messages is not None:
+            kept.append(replace(talk, messages=messages))
+    return kept
 
 
 def encode(

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from pipeline.chat_columns import ChatTable
 from pipeline.lora import Lora
+from pipeline.screen.keys import Screen
 from pipeline.stage import Section, Stage, StageRecipe
 from pipeline.trl_keys import SFTKeys, without_intervals
 
@@ -72,12 +73,14 @@ class Recipe(StageRecipe):
     """The keys of sft.yaml.
 
     trainer: keys of trl's SFTConfig. max_rows: at most so many conversations, drawn at random; null takes all.
+    screen: what is replaced or dropped before training (pipeline/screen/keys.py).
     """
 
     model: Model | None = None
     data: Data | None = None
     lora: SFTLora | None = None
     max_rows: Annotated[int, Field(gt=0)] | None = None
+    screen: Screen = Screen()
     trainer: SFTKeys = Field(default_factory=dict)
 
     def hashed(self) -> dict[str, Any]:
@@ -99,7 +102,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="sft",
-    version=1,
+    version=2,
     recipe=Recipe,
     verb="pipeline.sft.train:run",
     reads=("collect", "pretrain"),

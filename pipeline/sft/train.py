@@ -1,9 +1,9 @@
 """SFT: the base model learns to answer, from conversations of which only the assistant's words are trained. `make sft`
 
 Reads  pretrain/model (or the model that the recipe names), collect/conversations.jsonl and heldout_conversations.jsonl
-       (or the data sets that the recipe names).
+       (or the data sets that the recipe names), collect/evaluation (what must not stand in them).
 Writes model/ (weights and tokenizer, with the tokens at which an answer ends), log.jsonl, trained_tokens.json (a
-       sample of what is trained), with LoRA adapter/, and where something was left out, dropped.jsonl.
+       sample of what is trained), certificates/, with LoRA adapter/, and where something was left out, dropped.jsonl.
 
 Training is TRL's SFTTrainer. Conversations are rendered and encoded here (pipeline/chat.py), since TRL would parse a
 special token that a user spelt out as the token.
@@ -27,7 +27,8 @@ from pipeline.chat import END_OF_TURN, PAD, START_OF_TURN, TEMPLATE, stop_ids
 from pipeline.chat_gate import ChatGate
 from pipeline.generate import window
 from pipeline.intervals import bootstrap_mean
-from pipeline.sft.data import IGNORED, Conversation, Row, encode, mixture, read, sample
+from pipeline.screen.chats import Screening
+from pipeline.sft.data import IGNORED, Conversation, Row, encode, mixture, read, sample, screened
 from pipeline.sft.order import KeepOrder, KeepsOrder
 from pipeline.sft.recipe import Model, Recipe
 from pipeline.stage import Job, UserError
@@ -43,12 +44,14 @@ def run(job: Job) -> dict[str, float]:
     started = time.monotonic()
     model, tokenizer = load(job)
     limit = min(length for length in (recipe.trainer.get("max_length"), window(model)) if length is not None)
-    training, unseen, metrics = conversations(job)
+    screening = Screening(recipe.screen, job.inputs.get("collect"))
+    training, unseen, metrics = conversations(job, screening)
+    metrics |= screening.finish("sft", job.out)
     most = recipe.data.max_left_out if recipe.data else 0.0
-    rows, left_out = encode(tokenizer, sample(training, recipe.max_rows, f"{job.seed}/sft/rows"), limit, most)
-    heldout, _ = encode(tokenizer, sample(unseen, NUM_HELDOUT, f"{job.seed}/sft/heldout"), limit, most)
-    if left_out.examples:
-        lines = [json.dumps(example, ensure_ascii=False) + "\n" for example in left_out.examples]
+    rows, left_out = encode(tokenizer, training, limit, most)
+    heldout, _ = encode(tokenizer, unseen, limit, most)
+    if examples := [*screening.examples, *left_out.examples]:
+        lines = [json.dumps(example, ensure_ascii=False) + "\n" for example in examples]
         (job.out / "dropped.jsonl").write_text("".join(lines), encoding="utf-8")
     mask = [label != IGNORED for label in rows[0]["labels"]]
     ChatGate(tokenizer).show(rows[0]["input_ids"], mask, job.out, "sft")
@@ -82,12 +85,21 @@ def run(job: Job) -> dict[str, float]:
     }
 
 
-def conversations(job: Job) -> tuple[list[Conversation], list[Conversation], dict[str, float]]:
-    """Those to train on and those held out, with counts: collect's, or those of the recipe's own data sets."""
+def conversations(job: Job, screening: Screening) -> tuple[list[Conversation], list[Conversation], dict[str, float]]:
+    """Those to train on and those held out, screened, with counts: collect's, or of the recipe's own data sets."""
+    counts: dict[str, float] = {}
     if job.recipe.data is not None:
-        return mixture(job.recipe.data, job.seed)
-    source = job.needs("collect")
-    return read(source / "conversations.jsonl"), read(source / "heldout_conversations.jsonl"), {}
+        training, unseen, counts = mixture(job.recipe.data, job.seed)
+    else:
+        source = job.needs("collect")
+        training, unseen = read(source / "conversations.jsonl"), read(source / "heldout_conversations.jsonl")
+    training = sample(training, job.recipe.max_rows, f"{job.seed}/sft/rows")
+    unseen = sample(unseen, NUM_HELDOUT, f"{job.seed}/sft/heldout")
+    return (
+        screened(training, "conversations", screening),
+        screened(unseen, "held-out conversations", screening),
+        counts,
+    )
 
 
 def load(job: Job, rounded: bool = True) -> tuple[Any, Any]:

@@ -19,6 +19,8 @@ from pipeline import chat
 from pipeline.artifact import write_json
 from pipeline.chat_columns import ChatTable, messages_of
 from pipeline.progress import Progress
+from pipeline.screen.keys import PRIVACY
+from pipeline.screen.privacy import scrub
 from pipeline.stage import Job, UserError
 from pipeline.store import SPLITS, StoreWriter, open_split, unigram_bits_per_byte
 from pipeline.table import rows
@@ -55,7 +57,10 @@ def run(job: Job) -> dict[str, float]:
 
 
 def conversations(collect: Path) -> list[str]:
-    """What is said in the conversations to train on, not in those held out. Raises UserError where there are none."""
+    """What is said in the conversations to train on, not in those held out. Raises UserError where there are none.
+
+    With private data replaced, as the corpus has it: an address that stands there often would become a piece.
+    """
     path = collect / "conversations.jsonl"
     if not path.is_file():
         raise UserError(
@@ -63,7 +68,8 @@ def conversations(collect: Path) -> list[str]:
             "tokenizer.yaml."
         )
     table = ChatTable(path=str(path))
-    return [message["content"] for row, where in rows(table) for message in messages_of(table, row, where)]
+    messages = [message for row, where in rows(table) for message in messages_of(table, row, where)]
+    return [scrub(message["content"], PRIVACY)[0] for message in messages if isinstance(message["content"], str)]
 
 
 def make(recipe: Recipe, corpus: Path, out: Path, talks: Sequence[str] = ()) -> PreTrainedTokenizerFast:
