@@ -27,6 +27,9 @@ from pipeline.recipe import load_yaml
 from pipeline.stage import Stage, UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "accelerate_configs"
+# What accelerate has to be told of several machines beside its config. It takes --multi_gpu as a choice against the
+# config's engine and trains unsharded; and for DeepSpeed it would reach for pdsh, though every machine starts its own.
+ENGINE_WORDS = {"DEEPSPEED": ["--deepspeed_multinode_launcher", "standard"], "FSDP": []}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,7 @@ def agent_command(folder: Path, accel: dict[str, Any], place: Place | None = Non
     processes = len(gpus()) if place is not None or accel["distributed_type"] != "NO" else 1
     where = [] if place is None else [
         "--num_machines", str(place.nodes), "--machine_rank", str(place.rank), "--main_process_ip", place.head,
-        "--main_process_port", str(place.port + 1), "--multi_gpu",
+        "--main_process_port", str(place.port + 1), *ENGINE_WORDS.get(accel["distributed_type"], ["--multi_gpu"]),
     ]  # fmt: skip
     return [
         sys.executable, "-m", "accelerate.commands.launch", "--config_file", accel["path"],

@@ -1,5 +1,6 @@
 """How a stage's processes are started on several hosts, and what SkyPilot is told."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -59,6 +60,29 @@ def test_on_gpus_accelerate_takes_the_command_and_counts_all_processes(monkeypat
     assert (args.num_processes, args.num_machines, args.machine_rank) == (total, 2, 1)
     assert (args.main_process_ip, args.main_process_port, args.multi_gpu) == ("10.0.0.1", 29_501, True)
     assert (args.module, args.training_script, args.training_script_args) == (True, "pipeline.worker", [str(FOLDER)])
+
+
+@pytest.mark.parametrize(
+    ("accel", "said"),
+    [
+        ("zero2", {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}),
+        ("zero3", {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}),
+        ("fsdp2", {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}),
+    ],
+)
+def test_several_machines_keep_the_engine_that_the_config_names(monkeypatch, accel, said):
+    """accelerate's own launcher up to the call of torchrun: its --multi_gpu would train unsharded without a word."""
+    import torch.distributed.run
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    told = {}
+    monkeypatch.setattr(launch, "gpus", lambda: ["NVIDIA H100 80GB HBM3"] * 4)
+    monkeypatch.setattr(torch.distributed.run, "run", lambda args: told.update(vars(args), env=dict(os.environ)))
+    line, _ = agent_command(FOLDER, config(accel), SECOND)
+    launch_command(launch_command_parser().parse_args(line[3:]))
+    assert said.items() <= told["env"].items()
+    assert (told["nproc_per_node"], told["nnodes"], int(told["node_rank"])) == ("4", "2", 1)
+    assert told["rdzv_endpoint"] == "10.0.0.1:29501"
 
 
 @pytest.fixture
