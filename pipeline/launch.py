@@ -151,6 +151,13 @@ def environment(processes: int, accel: dict[str, Any]) -> dict[str, str]:
     return env
 
 
+def first_gpu() -> dict[str, str]:
+    """Shows a stage of one process one card. With several in sight transformers' Trainer puts the model on all of them
+    (DataParallel), slowly, and trains on batches that are larger by their number."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {"CUDA_VISIBLE_DEVICES": ("0" if seen is None else seen).split(",")[0]} if len(gpus()) > 1 else {}
+
+
 def cpu_engine(accel: dict[str, Any]) -> dict[str, str]:
     """What `accelerate launch` would say in the environment, where torchrun starts the processes. With DeepSpeed the
     processor is not named: accelerate would take plain data parallelism in its place."""
@@ -165,12 +172,11 @@ def launch(stage: Stage, folder: Path, accel_name: str | None, lock: int, hosts:
     accel = config(accel_name)
     line, processes = command(stage, folder, accel, hosts)
     shared = stage.distributed and hosts is not None
+    env = {**environment(processes, accel), **({} if stage.distributed else first_gpu())}
     for stale in (folder / RESUME).glob("usage-*.json"):
         stale.unlink()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    worker = subprocess.Popen(
-        line, stdin=subprocess.PIPE, env=environment(processes, accel), pass_fds=[lock], start_new_session=True
-    )
+    worker = subprocess.Popen(line, stdin=subprocess.PIPE, env=env, pass_fds=[lock], start_new_session=True)
 
     def forward(number: int, frame: FrameType | None) -> None:
         if worker.poll() is None and line[0] == "srun":

@@ -85,6 +85,15 @@ def test_several_machines_keep_the_engine_that_the_config_names(monkeypatch, acc
     assert told["rdzv_endpoint"] == "10.0.0.1:29501"
 
 
+@pytest.mark.parametrize(("seen", "shown"), [(None, "0"), ("2,3", "2"), ("", ""), ("GPU-8f,GPU-9a", "GPU-8f")])
+def test_a_stage_of_one_process_sees_one_of_several_cards(monkeypatch, seen, shown):
+    monkeypatch.setattr(launch, "gpus", lambda: ["NVIDIA H100 80GB HBM3"] * 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    assert launch.first_gpu() == {"CUDA_VISIBLE_DEVICES": shown}
+
+
 @pytest.fixture
 def told(tmp_path, monkeypatch):
     """A `sky` that notes what it is told, and fails when told to cancel."""
