@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ def write(folder: Path, **keys: object) -> str:
         ({**SLURM, "stages": {"corpus": {"nodes": 2}}}, "stages.corpus.nodes = 2: this stage is one process"),
         ({**SLURM, "options": ["--time=1:00:00"]}, "--time is set by groundup"),
         ({**SLURM, "options": ["-A lab"]}, "'-A lab' is no option of sbatch in the form --name=value"),
+        ({**SLURM, "python": " "}, "is empty; leave it out for the Python of this environment"),
+        ({**SLURM, "python": "apptainer 'exec"}, "cannot be split into words as a shell does it: No closing"),
         ({"kind": "skypilot"}, "give either bucket (one machine) or volume (any number)"),
         ({**SKY, "volume": "v"}, "give either bucket (one machine) or volume (any number)"),
         ({**SKY, "default": {"nodes": 2}}, "nodes = 2 need storage that they share, and a mounted bucket"),
@@ -117,6 +120,20 @@ def test_a_failed_node_queues_a_job_again_only_where_the_profile_says_preemptibl
     assert "#SBATCH --no-requeue\n" in slurm.stage_script(profile, step, "lab.yaml")
     preemptible = profile.model_copy(update={"preemptible": True})
     assert "#SBATCH --requeue\n" in slurm.stage_script(preemptible, step, "lab.yaml")
+
+
+def test_the_nodes_python_may_be_a_container_s(tmp_path):
+    keys = {**SLURM, "python": "apptainer exec --nv '/shared/my image.sif' python3"}
+    profile = profiles.load(write(tmp_path, **keys))
+    steps = needed(load(str(TOY), CHAIN), tmp_path)
+    text = slurm.stage_script(profile, steps[0], "lab.yaml")
+    assert """--python 'apptainer exec --nv '"'"'/shared/my image.sif'"'"' python3' &\n""" in text
+    (check,) = slurm.check_scripts(profile, "toy", steps).values()
+    assert "srun --ntasks-per-node=1 apptainer exec --nv '/shared/my image.sif' python3 -m pipeline.clu" in check
+    corpus = steps[1].plan
+    jobs_in_jobs = replace(corpus, recipe=corpus.recipe.model_copy(update={"executor": "slurm"}))
+    with pytest.raises(UserError, match=r"corpus.yaml: executor = slurm submits jobs from within a job.*container"):
+        slurm.stage_script(profile, replace(steps[1], plan=jobs_in_jobs), "lab.yaml")
 
 
 def test_a_finished_stage_is_not_needed_and_the_rest_waits_for_what_is(tmp_path, monkeypatch):
@@ -255,7 +272,8 @@ def test_status_says_why_the_nodes_of_a_partition_do_not_fit(tmp_path):
     logs.mkdir(parents=True)
     for name, text in {
         "check-gpu-7.log": "node 0 of 2 fits, 8 cores\n",
-        "check-gpu-11.log": "1: error: the nodes do not fit together: node 1 (b, 10.0.0.2) has a clock\nsrun: end\n",
+        "check-gpu-11.log": "1: error: the nodes do not fit together: node 1 (b, 10.0.0.2) has a clock\n"
+        "srun: error: n2: task 1: Exited\n",
         "check-cpu-12.log": "node 0 of 1 fits, 8 cores\n",
         "check-old-3.log": "error: the nodes do not fit together: something\n",
     }.items():

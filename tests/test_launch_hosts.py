@@ -10,6 +10,7 @@ from pipeline import launch
 from pipeline.chain import BY_NAME
 from pipeline.cluster import sky
 from pipeline.launch import Hosts, Place, agent_command, command, config
+from pipeline.machine import provenance
 from pipeline.stage import UserError
 
 FOLDER = Path("/shared/runs/toy/pretrain")
@@ -32,6 +33,48 @@ def test_a_stage_on_named_hosts_starts_this_one_s_share():
     assert line[4:] == [
         "--hosts", "10.0.0.1,10.0.0.2", "--port", "29500", "--quiet", "60", "--accel", "cpu", "--driven",
     ]  # fmt: skip
+
+
+def test_in_a_container_it_is_the_container_s_python_that_starts():
+    image = ("apptainer", "exec", "image.sif", "python3")
+    alone, _ = command(BY_NAME["sft"], FOLDER, config("cpu"), None, image)
+    two, _ = command(BY_NAME["pretrain"], FOLDER, config("cpu_ddp2"), None, image)
+    nodes, _ = command(BY_NAME["pretrain"], FOLDER, config("cpu"), hosts("slurm"), image)
+    assert alone == [*image, "-m", "pipeline.worker", str(FOLDER)]
+    assert two[:6] == [*image, "-m", "torch.distributed.run"]
+    assert nodes[0] == "srun"
+    assert nodes[4:10] == [*image, "-m", "pipeline.cluster.node"]
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        (
+            ["/nowhere/apptainer", "python3"],
+            "python = /nowhere/apptainer python3: No such file or directory: /nowhere",
+        ),
+        (
+            ["sh", "-c", "echo no such image >&2; exit 255", "x"],
+            "does not start a Python that has groundup's packages",
+        ),
+        (["true"], "status 0, and not a word"),
+    ],
+)
+def test_a_container_that_does_not_start_is_said_before_the_stage_does(python, message):
+    with pytest.raises(UserError) as caught:
+        provenance(python)
+    assert message in str(caught.value)
+    if python[0] == "sh":
+        assert "no such image" in str(caught.value)
+
+
+def test_the_manifest_s_versions_are_those_of_the_python_that_does_the_work(tmp_path):
+    other = tmp_path / "python"
+    other.write_text('#!/bin/sh\necho \'{"python": "3.12.1", "torch": "2.9.0"}\'\n')
+    other.chmod(0o755)
+    found = provenance([str(other)])
+    assert (found["python"], found["packages"]) == ("3.12.1", {"torch": "2.9.0"})
+    assert provenance([sys.executable]) == provenance()
 
 
 def test_a_stage_of_one_process_stays_where_the_driver_is():
@@ -107,9 +150,16 @@ def told(tmp_path, monkeypatch):
     return notes
 
 
-def test_sky_launches_the_task_as_a_managed_job(told):
+def test_sky_launches_the_task_as_a_managed_job(told, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     assert sky.submit("name: toy\n", "toy") == "name: toy\n"
     assert told.read_text().startswith("jobs launch --yes --detach-run --name toy /")
+
+
+def test_a_token_for_the_hub_goes_along_by_name(told, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_1234")
+    sky.submit("name: toy\n", "toy")
+    assert told.read_text().startswith("jobs launch --yes --detach-run --name toy --secret HF_TOKEN /")
 
 
 def test_what_sky_refuses_is_said_in_its_words(told):

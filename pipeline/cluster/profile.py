@@ -7,6 +7,7 @@ that does not exist, a key that another setting makes ineffective are errors bef
 
 import difflib
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,13 +99,15 @@ class Profile(Section):
 
 
 class Slurm(Profile):
-    """A Slurm cluster. runs: the folder for runs, on storage that every node has under this path. warning: seconds
+    """A Slurm cluster. runs: the folder for runs, on storage that every node has under this path. python: what starts
+    Python for the stages' own processes, such as one in a container that sees runs and this checkout. warning: seconds
     before its time limit at which a job writes a checkpoint and queues itself again. requeues: how often it may.
     preemptible: whether Slurm itself may queue a job again; a failed node then does so too. options: further ones of
     sbatch, such as --account=lab."""
 
     kind: Literal["slurm"]
     runs: str
+    python: str | None = None
     default: SlurmResources = SlurmResources()
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     warning: int = Field(default=120, ge=1)
@@ -118,6 +121,17 @@ class Slurm(Profile):
         if not value.startswith("/"):
             raise ValueError("must begin with /: a path that every node has, on shared storage")
         return value.rstrip("/")
+
+    @field_validator("python")
+    @classmethod
+    def words(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("is empty; leave it out for the Python of this environment")
+        try:
+            shlex.split(value or "")
+        except ValueError as error:
+            raise ValueError(f"cannot be split into words as a shell does it: {error}") from None
+        return value
 
     @field_validator("options")
     @classmethod

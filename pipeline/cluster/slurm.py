@@ -107,6 +107,11 @@ def stage_script(profile: Slurm, step: Step, where: str) -> str:
     """The script of one stage's job. where: the profile's file."""
     todo = step.plan
     resources = profile.resources(todo.stage.name)
+    if profile.python and isinstance(todo.recipe, Corpus) and todo.recipe.executor == "slurm":
+        raise UserError(
+            f"{todo.run.folder / 'corpus.yaml'}: executor = slurm submits jobs from within a job, which cannot be "
+            f"done from within the container of {where}: python. Say executor: local, or leave python out."
+        )
     command = [
         sys.executable,
         "-m",
@@ -119,6 +124,7 @@ def stage_script(profile: Slurm, step: Step, where: str) -> str:
     ]
     command += ["--accel", resources.accel] if resources.accel else []
     command += ["--hosts", "slurm"] if resources.nodes > 1 else []
+    command += ["--python", profile.python] if profile.python else []
     command += ["--cluster", where] if isinstance(todo.recipe, Corpus) and todo.recipe.executor != "local" else []
     number = processes(resources) if todo.stage.distributed else 1
     return template(
@@ -165,7 +171,8 @@ def check_scripts(profile: Slurm, run: str, steps: list[Step]) -> dict[str | Non
         before = found.get(asked.partition)
         nodes = max(asked.nodes, before.nodes if before else 1)
         found[asked.partition] = SlurmResources(partition=asked.partition, nodes=nodes, memory="1G", time="0:15:00")
-    command = shlex.join([sys.executable, "-m", "pipeline.cluster.node", profile.runs, "--hosts", "slurm", "--check"])
+    python = shlex.split(profile.python or sys.executable)
+    command = shlex.join([*python, "-m", "pipeline.cluster.node", profile.runs, "--hosts", "slurm", "--check"])
     return {partition: text(partition, resources) for partition, resources in found.items()}
 
 

@@ -34,6 +34,13 @@ def progress(text: str) -> tuple[str, str]:
     return (found[-1][0], found[-1][1]) if found else ("", "")
 
 
+def fault(text: str) -> str:
+    """What ended a job by its log: our own last words, since srun's after them only say that something ended."""
+    found = FAULT.findall(text)
+    own = [line for line in found if not line.startswith(("srun:", "slurmstepd:"))]
+    return (own or found or [""])[-1]
+
+
 def speed(folder: Path) -> str:
     """Tokens a second by the training log of an unfinished stage."""
     log = folder / RESUME / "log.jsonl"
@@ -57,8 +64,7 @@ def row(todo: Plan, job: Job | None, log: Path | None) -> list[str]:
     if job is None and log is None:
         return [name, "not queued", "", "", "", "", ""]
     done, left = progress(text)
-    faults = FAULT.findall(text)
-    last = faults[-1] if faults else ""
+    last = fault(text)
     if job is None:
         return [name, "stopped", "", done, "", "", last or f"see {log}"]
     state, number = job.state.lower().replace("_", " "), str(job.number)
@@ -76,12 +82,12 @@ def check_rows(runs: set[Path], jobs: list[Job], logs: dict[Path, Path]) -> list
     rows = []
     for folder in sorted(path for path in {*newest, *logs} if path.name.startswith(f"{CHECK}-")):
         job = newest.get(folder)
-        faults = FAULT.findall(tail(logs[folder])) if folder in logs else []
+        last = fault(tail(logs[folder])) if folder in logs else ""
         name = f"{folder.parent.name}/{folder.name}"
-        if folder.parent not in runs or (job and job.state == "COMPLETED") or not (job or faults):
+        if folder.parent not in runs or (job and job.state == "COMPLETED") or not (job or last):
             continue
         state = job.state.lower().replace("_", " ") if job else "stopped"
-        why = job.reason if job and (job.active or not faults) else faults[-1]
+        why = job.reason if job and (job.active or not last) else last
         rows.append([name, state, str(job.number) if job else "", "", "", "", why])
     return rows
 
