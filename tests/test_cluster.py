@@ -229,6 +229,7 @@ def test_a_task_for_the_cloud_holds_resources_storage_and_the_chain():
     task = yaml.safe_load(sky.task(profile, load("storyworld", CHAIN)))
     assert task["resources"] == {
         "accelerators": "H100:1", "cpus": "8+", "memory": "64+", "disk_size": 100, "use_spot": True,
+        "image_id": "docker:nvidia/cuda:12.8.1-devel-ubuntu24.04",
     }  # fmt: skip
     assert task["file_mounts"] == {"/runs": {"source": "s3://my-groundup-runs", "mode": "MOUNT_CACHED"}}
     lines = task["run"].splitlines()

@@ -98,11 +98,11 @@ def test_sky_reads_the_task_as_it_was_meant(read, recipe):
     spot, kubernetes = (read[0][recipe, cluster] for cluster in ("sky-spot", "sky-kubernetes"))
     for task in (spot, kubernetes):
         assert (task["name"], task["accelerators"], task["cpus"], task["memory"]) == (recipe, {"H100": 1}, "8+", "64+")
+        assert task["image"] == ["docker:nvidia/cuda:12.8.1-devel-ubuntu24.04"]
     assert (spot["nodes"], spot["spot"]) == (1, True)
     assert spot["storage"] == {"/runs": ["s3://my-groundup-runs", "MOUNT_CACHED"]}
     assert (kubernetes["nodes"], kubernetes["cloud"]) == (2, "Kubernetes")
     assert kubernetes["volumes"] == {"/runs": "groundup-runs"}
-    assert kubernetes["image"] == ["docker:nvidia/cuda:12.8.1-devel-ubuntu24.04"]
 
 
 def test_the_optimiser_takes_the_cheapest_spot_machine_that_is_large_enough(read):
