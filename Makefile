@@ -105,15 +105,17 @@ lint: $(READY)  ## ruff check, ruff format --check, mypy
 test: $(READY)  ## the tests that need neither Debian packages nor several processes
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m 'not real and not kills and not clusters and not gpu and not hub' $(ARGS)
 APT := chromium slurm-wlm munge iproute2 shellcheck
+DEBIAN = @for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || { echo "make $@ needs the Debian packages: $(APT). Install them with: apt-get install -y $(APT)"; exit 1; }; done
 test-real: $(READY)  ## real engines: several processes, kills, Chromium, Slurm. Names the Debian packages that it needs
-	@for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || { echo "make test-real needs the Debian packages: $(APT). Install them with: apt-get install -y $(APT)"; exit 1; }; done
+	$(DEBIAN)
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m real tests $(ARGS)
 # SkyPilot cannot share an environment with us: it wants an older click.
 .venv-sky/.ready: tests/real/test_sky.py
 	$(PYTHON) -m venv .venv-sky
 	.venv-sky/bin/python -m pip install --quiet --disable-pip-version-check skypilot==0.14.1
 	@touch $@
-test-clusters: $(READY) .venv-sky/.ready  ## Ray and SkyPilot, which it installs; `make test-real` has Slurm
+test-clusters: $(READY) .venv-sky/.ready  ## Ray and SkyPilot, which it installs, and what of Slurm test-real has no time for
+	$(DEBIAN)
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
 	HF_HUB_OFFLINE=1 SKY_PYTHON=.venv-sky/bin/python $(PY) -m pytest -m clusters tests $(ARGS)
 test-kills: $(READY)  ## training killed at 5 moments, dense, experts and packed; the result must be bit-equal

@@ -1,6 +1,7 @@
 """Growth of deduplication: 10k, 100k and 1M short documents, each size in a process of its own.
 
-`python -m bench.corpus_growth 10000` prints one size: CPU seconds of signing and of finding copies, and peak memory.
+`python -m bench.corpus_growth 10000` prints one size: CPU seconds of signing and of finding copies, and peak memory;
+a second number is of the words in a document.
 """
 
 import json
@@ -29,29 +30,29 @@ COPIED = 0.05  # share of documents that are an edited copy of an earlier one
 BLOCK = 10_000  # documents a task
 
 
-def block(number: int, size: int) -> list[str]:
+def block(number: int, size: int, length: int) -> list[str]:
     """The texts of one task: words drawn with the frequencies of real text, some documents nearly twice."""
     rng = random.Random(number)
     weights = [1 / (rank + 10) for rank in range(VOCABULARY)]
-    words = iter(rng.choices(range(VOCABULARY), weights, k=WORDS * size))
+    words = iter(rng.choices(range(VOCABULARY), weights, k=length * size))
     texts: list[str] = []
     for _ in range(size):
-        drawn = [f"w{word}" for word in islice(words, WORDS)]
+        drawn = [f"w{word}" for word in islice(words, length)]
         if texts and rng.random() < COPIED:
             drawn = [*rng.choice(texts).split()[:-2], "other", "end"]
         texts.append(" ".join(drawn))
     return texts
 
 
-def one(size: int) -> dict[str, float]:
-    """Signs and deduplicates so many documents."""
+def one(size: int, length: int = WORDS) -> dict[str, float]:
+    """Signs and deduplicates so many documents of so many words."""
     signing = 0.0
     with tempfile.TemporaryDirectory() as folder:
         signatures, clean = Path(folder) / "signatures", Path(folder) / "clean"
         signatures.mkdir()
         clean.mkdir()
         for number in range(-(-size // BLOCK)):
-            texts = block(number, min(BLOCK, size))
+            texts = block(number, min(BLOCK, size), length)
             docs = [
                 Document(text=text, id="", metadata={"place": number * BLOCK + index})
                 for index, text in enumerate(texts)
@@ -102,4 +103,4 @@ def measure(sizes: tuple[int, ...] = SIZES) -> list[Row]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(one(int(sys.argv[1]))) + "\n")
+    sys.stdout.write(json.dumps(one(*map(int, sys.argv[1:]))) + "\n")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,11 @@ from pipeline.machine import cores, gpus
 from pipeline.recipe import load_yaml
 from pipeline.stage import Stage, UserError
 
+HERE = (sys.executable,)
 CONFIGS = Path(__file__).resolve().parent.parent / "accelerate_configs"
+# What accelerate has to be told of several machines beside its config. It takes --multi_gpu as a choice against the
+# config's engine and trains unsharded; and for DeepSpeed it would reach for pdsh, though every machine starts its own.
+ENGINE_WORDS = {"DEEPSPEED": ["--deepspeed_multinode_launcher", "standard"], "FSDP": []}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +87,20 @@ def config(accel: str | None) -> dict[str, Any]:
     return {**load_yaml(path), "path": str(path)}
 
 
-def command(stage: Stage, folder: Path, accel: dict[str, Any], hosts: Hosts | None = None) -> tuple[list[str], int]:
-    """The worker's command line and its number of processes on this host."""
+def command(
+    stage: Stage, folder: Path, accel: dict[str, Any], hosts: Hosts | None = None, python: Sequence[str] = HERE
+) -> tuple[list[str], int]:
+    """The worker's command line and its number of processes on this host. python: what starts Python for it."""
     if stage.distributed and hosts is not None:
-        return node_command(folder, accel, hosts), 1
+        return node_command(folder, accel, hosts, python), 1
     if not stage.distributed or (accel.get("num_processes", 1) == 1 and not gpus()):
-        return [sys.executable, "-m", "pipeline.worker", str(folder)], 1
-    return agent_command(folder, accel)
+        return [*python, "-m", "pipeline.worker", str(folder)], 1
+    return agent_command(folder, accel, python=python)
 
 
-def agent_command(folder: Path, accel: dict[str, Any], place: Place | None = None) -> tuple[list[str], int]:
+def agent_command(
+    folder: Path, accel: dict[str, Any], place: Place | None = None, python: Sequence[str] = HERE
+) -> tuple[list[str], int]:
     """The command that starts this host's worker processes, and their number. A config says how many one host has.
 
     The nodes' own wires have the place's port, so the agents meet at the next one.
@@ -105,23 +113,23 @@ def agent_command(folder: Path, accel: dict[str, Any], place: Place | None = Non
             f"--master_port={place.port + 1}",
         ]  # fmt: skip
         return [
-            sys.executable, "-m", "torch.distributed.run", *where, f"--nproc_per_node={processes}", *worker,
+            *python, "-m", "torch.distributed.run", *where, f"--nproc_per_node={processes}", *worker,
         ], processes  # fmt: skip
     processes = len(gpus()) if place is not None or accel["distributed_type"] != "NO" else 1
     where = [] if place is None else [
         "--num_machines", str(place.nodes), "--machine_rank", str(place.rank), "--main_process_ip", place.head,
-        "--main_process_port", str(place.port + 1), "--multi_gpu",
+        "--main_process_port", str(place.port + 1), *ENGINE_WORDS.get(accel["distributed_type"], ["--multi_gpu"]),
     ]  # fmt: skip
     return [
-        sys.executable, "-m", "accelerate.commands.launch", "--config_file", accel["path"],
+        *python, "-m", "accelerate.commands.launch", "--config_file", accel["path"],
         "--num_processes", str(processes * (place.nodes if place else 1)), *where, *worker,
     ], processes  # fmt: skip
 
 
-def node_command(folder: Path, accel: dict[str, Any], hosts: Hosts) -> list[str]:
+def node_command(folder: Path, accel: dict[str, Any], hosts: Hosts, python: Sequence[str] = HERE) -> list[str]:
     """The command that starts this host's share, or, on Slurm, every host's."""
     node = [
-        sys.executable, "-m", "pipeline.cluster.node", str(folder.resolve()), "--hosts", hosts.names,
+        *python, "-m", "pipeline.cluster.node", str(folder.resolve()), "--hosts", hosts.names,
         "--port", str(hosts.port), "--quiet", str(hosts.quiet), "--accel", Path(accel["path"]).stem, "--driven",
     ]  # fmt: skip
     if not hosts.slurm:
@@ -148,6 +156,13 @@ def environment(processes: int, accel: dict[str, Any]) -> dict[str, str]:
     return env
 
 
+def first_gpu() -> dict[str, str]:
+    """Shows a stage of one process one card. With several in sight transformers' Trainer puts the model on all of them
+    (DataParallel), slowly, and trains on batches that are larger by their number."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {"CUDA_VISIBLE_DEVICES": ("0" if seen is None else seen).split(",")[0]} if len(gpus()) > 1 else {}
+
+
 def cpu_engine(accel: dict[str, Any]) -> dict[str, str]:
     """What `accelerate launch` would say in the environment, where torchrun starts the processes. With DeepSpeed the
     processor is not named: accelerate would take plain data parallelism in its place."""
@@ -157,17 +172,19 @@ def cpu_engine(accel: dict[str, Any]) -> dict[str, str]:
     return {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": str(stage)}
 
 
-def launch(stage: Stage, folder: Path, accel_name: str | None, lock: int, hosts: Hosts | None = None) -> Outcome:
+def launch(
+    stage: Stage, folder: Path, accel_name: str | None, lock: int, hosts: Hosts | None = None,
+    python: Sequence[str] = HERE,
+) -> Outcome:  # fmt: skip
     """Runs the worker to its end. SIGTERM and SIGINT are passed on as SIGTERM, for which workers checkpoint."""
     accel = config(accel_name)
-    line, processes = command(stage, folder, accel, hosts)
+    line, processes = command(stage, folder, accel, hosts, python)
     shared = stage.distributed and hosts is not None
+    env = {**environment(processes, accel), **({} if stage.distributed else first_gpu())}
     for stale in (folder / RESUME).glob("usage-*.json"):
         stale.unlink()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    worker = subprocess.Popen(
-        line, stdin=subprocess.PIPE, env=environment(processes, accel), pass_fds=[lock], start_new_session=True
-    )
+    worker = subprocess.Popen(line, stdin=subprocess.PIPE, env=env, pass_fds=[lock], start_new_session=True)
 
     def forward(number: int, frame: FrameType | None) -> None:
         if worker.poll() is None and line[0] == "srun":

@@ -1,11 +1,17 @@
 """What a run stands on, for the manifest: processor, memory, accelerators, package versions, the tree's commit."""
 
 import importlib.metadata
+import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pipeline.stage import UserError
 
 # The packages whose version can change a result; all others are in constraints.txt.
 PACKAGES = (
@@ -66,12 +72,37 @@ def versions() -> dict[str, str]:
     return found
 
 
-def provenance() -> dict[str, Any]:
-    """Commit, whether the tree was dirty, and package versions."""
-    found = versions()
+def versions_in(python: Sequence[str]) -> dict[str, str]:
+    """What another Python has, such as that of a container. Raises UserError where it does not start, or lacks us."""
+    source = str(Path(__file__).resolve().parent.parent)
+    try:
+        done = subprocess.run(
+            [*python, "-m", "pipeline.machine"], capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": source},
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(f"python = {shlex.join(python)}: {error.strerror}: {error.filename}.") from None
+    try:
+        found: dict[str, str] = json.loads(done.stdout)
+    except ValueError:
+        said = done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}, and not a word"
+        raise UserError(
+            f"python = {shlex.join(python)}: this does not start a Python that has groundup's packages and sees "
+            f"{source}:\n{said[-1000:]}"
+        ) from None
+    return found
+
+
+def provenance(python: Sequence[str] | None = None) -> dict[str, Any]:
+    """Commit, whether the tree was dirty, and package versions: this Python's, or another's."""
+    found = versions_in(python) if python else versions()
     commit = _output("git", "rev-parse", "HEAD")
     return {
         "git": {"commit": commit or None, "dirty": bool(_output("git", "status", "--porcelain")) if commit else None},
         "python": found.pop("python"),
         "packages": found,
     }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(versions()))

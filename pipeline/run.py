@@ -7,6 +7,7 @@ Exit status: 0 done, 2 the user's mistake (one message), 143 after SIGTERM with 
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 from pipeline import artifact
 from pipeline.chain import BY_NAME, CHAIN, TRAINED
-from pipeline.launch import Hosts, Outcome, launch
+from pipeline.launch import HERE, Hosts, Outcome, launch
 from pipeline.machine import describe, provenance
 from pipeline.recipe import HubSource, Recipe, load, override, sourced
 from pipeline.stage import Stage, StageRecipe, UserError, resolve
@@ -175,7 +176,9 @@ def say(todo: Plan, message: str) -> None:
     sys.stderr.flush()
 
 
-def build(todo: Plan, accel: str | None, runs: Path, hosts: Hosts | None = None) -> int:
+def build(
+    todo: Plan, accel: str | None, runs: Path, hosts: Hosts | None = None, python: Sequence[str] | None = None
+) -> int:
     """Makes the artifact unless it is there; `runs` is where tracking writes. Returns the exit status."""
     with artifact.lock(todo.folder) as descriptor:
         decision = make_room(todo)
@@ -186,6 +189,7 @@ def build(todo: Plan, accel: str | None, runs: Path, hosts: Hosts | None = None)
             return 0
         check_inputs(todo)
         check_disk(todo)
+        origin = provenance(python)
         trains = todo.stage.name in TRAINED and not isinstance(todo.recipe, HubSource)
         tracking = todo.run.tracking if trains else None
         check(tracking)
@@ -202,16 +206,16 @@ def build(todo: Plan, accel: str | None, runs: Path, hosts: Hosts | None = None)
         say(todo, "resumes" if decision == "resume" else "starts")
         started = time.time()
         with following(todo.folder, tracking, runs):
-            outcome = launch(todo.stage, todo.folder, accel, descriptor, hosts)
+            outcome = launch(todo.stage, todo.folder, accel, descriptor, hosts, python or HERE)
         if outcome.status != 0:
             say(todo, f"stopped with status {outcome.status}; the same command goes on from there{disk_note(todo)}")
             return outcome.status
-        seal(todo, outcome, started)
+        seal(todo, outcome, started, origin)
     return 0
 
 
-def seal(todo: Plan, outcome: Outcome, started: float) -> None:
-    """Writes the manifest and says what the stage cost."""
+def seal(todo: Plan, outcome: Outcome, started: float, origin: dict[str, Any]) -> None:
+    """Writes the manifest and says what the stage cost. origin: commit and versions."""
     sealed = artifact.seal(
         todo.folder,
         {
@@ -236,7 +240,7 @@ def seal(todo: Plan, outcome: Outcome, started: float) -> None:
             "energy_source": " + ".join(outcome.joules) or None,
             "usd_per_hour": todo.run.usd_per_hour,
             "hardware": describe(),
-            **provenance(),
+            **origin,
         },
     )
     # make compares times: a recipe that was edited while the stage ran must be newer than the manifest.
@@ -278,6 +282,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=29_500, help="with --hosts: this port and the next are used here")
     parser.add_argument("--quiet", type=int, default=60, help="with --hosts: seconds of silence, then a host is lost")
     parser.add_argument("--cluster", help="a profile, for a stage whose recipe shares its work out over a cluster")
+    parser.add_argument(
+        "--python", help="what starts Python for the stage's own processes, such as one in a container"
+    )
     parser.add_argument("--if-any", action="store_true", help="do nothing where the recipe leaves the stage out")
     return parser.parse_args(argv)
 
@@ -313,7 +320,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder, cluster=args.cluster
         )
         hosts = Hosts(names=args.hosts, port=args.port, quiet=args.quiet) if args.hosts else None
-        status = build(todo, args.accel, args.runs, hosts)
+        status = build(todo, args.accel, args.runs, hosts, shlex.split(args.python) if args.python else None)
         if status == 0 and not args.out:
             link(run, args.stage, args.runs)
         return status

@@ -1,6 +1,8 @@
 """Profiles are checked as strictly as recipes; what is rendered from one is the same every time, and bash reads it."""
 
+import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,13 +39,20 @@ def write(folder: Path, **keys: object) -> str:
         ({**SLURM, "default": {"partiton": "gpu"}}, "unknown key 'default.partiton'. Did you mean"),
         ({**SLURM, "runs": "runs"}, "runs = \"runs\": must begin with /: a path that every node has"),
         ({**SLURM, "default": {"time": "4h"}}, "default.time = \"4h\": expected [days-]hours:minutes:seconds"),
-        ({**SLURM, "default": {"nodes": 2}}, "default.nodes = 2: give nodes to single stages alone."),
+        ({**SLURM, "default": {"nodes": 2}}, "default.nodes = 2: give more than one to single stages alone."),
+        ({**SLURM, "default": {"gpus": 8}}, "default.gpus = 8: give more than one to single stages alone."),
+        ({**SLURM, "stages": {"sft": {"gpus": 8}}}, "stages.sft.gpus = 8: this stage is one process, on one node and"),
+        ({**SLURM, "default": {"time": "0:02:00"}}, "default.time = 0:02:00: no longer than warning = 120 s"),
+        ({**SLURM, "warning": 90_000, "default": {"time": "2-00:00:00"}, "stages": {"sft": {"time": "1-01:00:00"}}},
+         "stages.sft.time = 1-01:00:00: no longer than warning = 90000 s"),
         ({**SLURM, "default": {"gpu": "h100"}}, "gpu = h100 without gpus: say how many of them a node has"),
         ({**SLURM, "stages": {"pretrian": {}}}, "no stage 'pretrian'. Did you mean 'pretrain'?"),
         ({**SLURM, "stages": {"pretrain": {"node": 2}}}, "stages.pretrain: unknown key 'node'. Did you mean 'nodes'?"),
-        ({**SLURM, "stages": {"corpus": {"nodes": 2}}}, "nodes = 2: this stage runs on one node; several"),
+        ({**SLURM, "stages": {"corpus": {"nodes": 2}}}, "stages.corpus.nodes = 2: this stage is one process"),
         ({**SLURM, "options": ["--time=1:00:00"]}, "--time is set by groundup"),
         ({**SLURM, "options": ["-A lab"]}, "'-A lab' is no option of sbatch in the form --name=value"),
+        ({**SLURM, "python": " "}, "is empty; leave it out for the Python of this environment"),
+        ({**SLURM, "python": "apptainer 'exec"}, "cannot be split into words as a shell does it: No closing"),
         ({"kind": "skypilot"}, "give either bucket (one machine) or volume (any number)"),
         ({**SKY, "volume": "v"}, "give either bucket (one machine) or volume (any number)"),
         ({**SKY, "default": {"nodes": 2}}, "nodes = 2 need storage that they share, and a mounted bucket"),
@@ -92,7 +101,7 @@ def test_examples_render_the_same_twice_and_bash_reads_it(tmp_path, cluster):
 def test_a_stage_is_a_job_with_its_own_resources(tmp_path):
     rendered = scripts(tmp_path, ROOT / "recipes" / "clusters" / "slurm.yaml", str(TOY))
     assert sorted(rendered) == sorted(
-        [f"toy-{stage.name}.sbatch" for stage in CHAIN] + ["check-0.sbatch", "check-1.sbatch"]
+        [f"toy-{stage.name}.sbatch" for stage in CHAIN] + ["check-cpu.sbatch", "check-gpu.sbatch"]
     )
     text = rendered["toy-pretrain.sbatch"]
     for line in ("--partition=gpu", "--nodes=2", "--gpus-per-node=h100:1", "--time=1-00:00:00", "--signal=B:USR1@180",
@@ -101,8 +110,8 @@ def test_a_stage_is_a_job_with_its_own_resources(tmp_path):
     assert "module load cuda\n" in text
     assert "--hosts slurm" in text
     assert "--hosts" not in rendered["toy-sft.sbatch"]
-    assert "#SBATCH --gpus" not in rendered["check-1.sbatch"], "no GPU is held to find out that nodes do not fit"
-    assert "#SBATCH --nodes=2\n" in rendered["check-1.sbatch"]
+    assert "#SBATCH --gpus" not in rendered["check-gpu.sbatch"], "no GPU is held to find out that nodes do not fit"
+    assert "#SBATCH --nodes=2\n" in rendered["check-gpu.sbatch"]
 
 
 def test_a_failed_node_queues_a_job_again_only_where_the_profile_says_preemptible(tmp_path):
@@ -111,6 +120,20 @@ def test_a_failed_node_queues_a_job_again_only_where_the_profile_says_preemptibl
     assert "#SBATCH --no-requeue\n" in slurm.stage_script(profile, step, "lab.yaml")
     preemptible = profile.model_copy(update={"preemptible": True})
     assert "#SBATCH --requeue\n" in slurm.stage_script(preemptible, step, "lab.yaml")
+
+
+def test_the_nodes_python_may_be_a_container_s(tmp_path):
+    keys = {**SLURM, "python": "apptainer exec --nv '/shared/my image.sif' python3"}
+    profile = profiles.load(write(tmp_path, **keys))
+    steps = needed(load(str(TOY), CHAIN), tmp_path)
+    text = slurm.stage_script(profile, steps[0], "lab.yaml")
+    assert """--python 'apptainer exec --nv '"'"'/shared/my image.sif'"'"' python3' &\n""" in text
+    (check,) = slurm.check_scripts(profile, "toy", steps).values()
+    assert "srun --ntasks-per-node=1 apptainer exec --nv '/shared/my image.sif' python3 -m pipeline.clu" in check
+    corpus = steps[1].plan
+    jobs_in_jobs = replace(corpus, recipe=corpus.recipe.model_copy(update={"executor": "slurm"}))
+    with pytest.raises(UserError, match=r"corpus.yaml: executor = slurm submits jobs from within a job.*container"):
+        slurm.stage_script(profile, replace(steps[1], plan=jobs_in_jobs), "lab.yaml")
 
 
 def test_a_finished_stage_is_not_needed_and_the_rest_waits_for_what_is(tmp_path, monkeypatch):
@@ -206,6 +229,7 @@ def test_a_task_for_the_cloud_holds_resources_storage_and_the_chain():
     task = yaml.safe_load(sky.task(profile, load("storyworld", CHAIN)))
     assert task["resources"] == {
         "accelerators": "H100:1", "cpus": "8+", "memory": "64+", "disk_size": 100, "use_spot": True,
+        "image_id": "docker:nvidia/cuda:12.8.1-devel-ubuntu24.04",
     }  # fmt: skip
     assert task["file_mounts"] == {"/runs": {"source": "s3://my-groundup-runs", "mode": "MOUNT_CACHED"}}
     lines = task["run"].splitlines()
@@ -240,6 +264,33 @@ def test_status_says_what_is_done_running_stopped_and_how_far(tmp_path):
     assert rows["toy/dpo"] == "node fail 9 Dependency"
     assert rows["toy/ppo"] == "stopped 12/40 steps (30%) error: the disk is full"
     assert rows["toy/report"] == "not queued"
+
+
+def test_status_says_why_the_nodes_of_a_partition_do_not_fit(tmp_path):
+    """Its stages are no longer queued then, and nothing else would say why."""
+    found = plans(load(str(TOY), CHAIN), tmp_path)
+    logs = tmp_path / "toy" / "logs"
+    logs.mkdir(parents=True)
+    for name, text in {
+        "check-gpu-7.log": "node 0 of 2 fits, 8 cores\n",
+        "check-gpu-11.log": "1: error: the nodes do not fit together: node 1 (b, 10.0.0.2) has a clock\n"
+        "srun: error: n2: task 1: Exited\n",
+        "check-cpu-12.log": "node 0 of 1 fits, 8 cores\n",
+        "check-old-3.log": "error: the nodes do not fit together: something\n",
+    }.items():
+        (logs / name).write_text(text)
+        os.utime(logs / name, (int(name.split("-")[2][:-4]),) * 2)
+
+    def check(partition: str, number: int, state: str) -> slurm.Job:
+        return slurm.Job(number=number, state=state, used="0:01", left="1:00", nodes="n1", reason="NonZeroExitCode",
+                         fingerprint="check", folder=tmp_path / "toy" / f"check-{partition}")  # fmt: skip
+
+    jobs = [check("gpu", 7, "COMPLETED"), check("gpu", 11, "FAILED"), check("cpu", 12, "COMPLETED")]
+    rows = table(found, jobs, slurm.newest_logs(tmp_path, ["toy"])).splitlines()
+    assert [" ".join(line.split()) for line in rows if "check" in line] == [
+        "toy/check-gpu failed 11 error: the nodes do not fit together: node 1 (b, 10.0.0.2) has a clock",
+        "toy/check-old stopped error: the nodes do not fit together: something",
+    ]
 
 
 def test_progress_is_the_last_that_a_log_says():

@@ -36,7 +36,7 @@ class Chain:
         for stage, text in files.items():
             (self.recipes / name / f"{stage}.yaml").write_text(text)
 
-    def launch(self, stage, folder, accel, lock, hosts=None):
+    def launch(self, stage, folder, accel, lock, hosts=None, python=()):
         self.calls.append(stage.name)
         (folder / "payload").write_text(json.loads((folder / "job.json").read_text())["fingerprint"])
         return Outcome(

@@ -29,7 +29,7 @@ def render(profile: Slurm | profiles.Sky, run: Recipe, where: str, out: Path) ->
         steps = needed(run, Path(profile.runs))
         check_shares(steps, profile)
         checks = slurm.check_scripts(profile, run.name, steps)
-        texts = {f"{slurm.CHECK}-{number}.sbatch": text for number, text in enumerate(checks.values())}
+        texts = {f"{slurm.CHECK}-{partition or 'default'}.sbatch": text for partition, text in checks.items()}
         texts |= {f"{step.name.replace('/', '-')}.sbatch": slurm.stage_script(profile, step, where) for step in steps}
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
@@ -58,12 +58,7 @@ def status(profile: Slurm | profiles.Sky, run: Recipe) -> str:
     if isinstance(profile, profiles.Sky):
         return sky.status(run.name)
     found = plans(run, Path(profile.runs))
-    logs = {}
-    for todo in found:
-        of_stage = slurm.logs(profile, todo.run.name).glob(f"{todo.stage.name}-[0-9]*.log")
-        if newest := sorted(of_stage, key=lambda path: path.stat().st_mtime):
-            logs[todo.folder] = newest[-1]
-    return table(found, slurm.jobs(), logs)
+    return table(found, slurm.jobs(), slurm.newest_logs(Path(profile.runs), {todo.run.name for todo in found}))
 
 
 def cancel(profile: Slurm | profiles.Sky, run: Recipe) -> str:

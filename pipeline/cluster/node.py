@@ -15,6 +15,7 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -161,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             mark.write_text(uuid.uuid4().hex, encoding="utf-8")
         peers.meet(mark, PATIENCE)
         if args.check:
-            sys.stdout.write(f"node {place.rank} of {place.nodes} fits, {cores()} cores\n")
+            sys.stdout.write(f"node {place.rank} of {place.nodes}, {socket.gethostname()}, fits; {cores()} cores\n")
             return 0
         return work(args, peers, place)
     except UserError as error:

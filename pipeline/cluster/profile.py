@@ -7,6 +7,7 @@ that does not exist, a key that another setting makes ineffective are errors bef
 
 import difflib
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,6 +73,13 @@ class SlurmResources(Resources):
     partition: str | None = None
     time: Time = "1:00:00"
 
+    @property
+    def seconds(self) -> int:
+        """The time limit."""
+        days, _, clock = self.time.rpartition("-")
+        hours, minutes, seconds = map(int, clock.split(":"))
+        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
 
 class Profile(Section):
     """What both kinds of profile have in common. setup: lines of bash that run before anything else on every machine.
@@ -91,13 +99,15 @@ class Profile(Section):
 
 
 class Slurm(Profile):
-    """A Slurm cluster. runs: the folder for runs, on storage that every node has under this path. warning: seconds
+    """A Slurm cluster. runs: the folder for runs, on storage that every node has under this path. python: what starts
+    Python for the stages' own processes, such as one in a container that sees runs and this checkout. warning: seconds
     before its time limit at which a job writes a checkpoint and queues itself again. requeues: how often it may.
     preemptible: whether Slurm itself may queue a job again; a failed node then does so too. options: further ones of
     sbatch, such as --account=lab."""
 
     kind: Literal["slurm"]
     runs: str
+    python: str | None = None
     default: SlurmResources = SlurmResources()
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     warning: int = Field(default=120, ge=1)
@@ -111,6 +121,17 @@ class Slurm(Profile):
         if not value.startswith("/"):
             raise ValueError("must begin with /: a path that every node has, on shared storage")
         return value.rstrip("/")
+
+    @field_validator("python")
+    @classmethod
+    def words(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("is empty; leave it out for the Python of this environment")
+        try:
+            shlex.split(value or "")
+        except ValueError as error:
+            raise ValueError(f"cannot be split into words as a shell does it: {error}") from None
+        return value
 
     @field_validator("options")
     @classmethod
@@ -192,17 +213,33 @@ def load(name: str) -> Slurm | Sky | Ray:
         raise UserError(f"{path}: kind = {kind!r}: accepted here: {', '.join(KINDS)}.")
     profile = validate(KINDS[kind], data, str(path))
     if isinstance(profile, Slurm):
+        for key in ("nodes", "gpus"):
+            if (number := getattr(profile.default, key)) > 1:
+                raise UserError(f"{path}: default.{key} = {number}: give more than one to single stages alone.")
+        check_given(path, "default", profile.default, profile.warning)
         for stage, given in profile.stages.items():
             merged = {**profile.default.model_dump(mode="json", exclude_unset=True), **given}
             found = validate(SlurmResources, merged, f"{path}: stages.{stage}")
-            several_processes(path, f"stages.{stage}", BY_NAME[stage].distributed, given, found)
-        if profile.default.nodes > 1:
-            raise UserError(f"{path}: default.nodes = {profile.default.nodes}: give nodes to single stages alone.")
+            one_process(path, stage, found)
+            check_given(path, f"stages.{stage}", found, profile.warning)
     return profile
 
 
-def several_processes(path: Path, where: str, distributed: bool, given: dict[str, Any], found: Resources) -> None:
-    """Refuses nodes that a stage would hold and not use."""
-    if found.nodes > 1 and not distributed:
-        able = ", ".join(name for name, stage in BY_NAME.items() if stage.distributed)
-        raise UserError(f"{path}: {where}.nodes = {given['nodes']}: this stage runs on one node; several take {able}.")
+def one_process(path: Path, stage: str, found: Resources) -> None:
+    """Refuses nodes and GPUs that a stage would hold and not use."""
+    able = ", ".join(name for name, other in BY_NAME.items() if other.distributed)
+    for key, number in (("nodes", found.nodes), ("gpus", found.gpus)):
+        if number > 1 and not BY_NAME[stage].distributed:
+            raise UserError(
+                f"{path}: stages.{stage}.{key} = {number}: this stage is one process, on one node and one GPU; "
+                f"several take {able}."
+            )
+
+
+def check_given(path: Path, where: str, found: SlurmResources, warning: int) -> None:
+    """Refuses a time limit that leaves no time before its warning."""
+    if found.seconds <= warning:
+        raise UserError(
+            f"{path}: {where}.time = {found.time}: no longer than warning = {warning} s, so the job would be told to "
+            f"stop as it starts. Give it more time, or a later warning."
+        )

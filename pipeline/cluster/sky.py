@@ -6,6 +6,7 @@ in a mounted bucket or volume; what comes back is the log, which ends with the s
 holds those of its artifact's files. SkyPilot itself is called as a command, since its pins do not fit beside ours.
 """
 
+import os
 import shlex
 import subprocess
 import tempfile
@@ -124,11 +125,12 @@ def call(*words: str) -> str:
 
 
 def submit(text: str, name: str) -> str:
-    """Launches the task as a managed job."""
+    """Launches the task as a managed job; a token for the Hub goes along as SkyPilot's secret, never in the file."""
+    secret = ["--secret", "HF_TOKEN"] if os.environ.get("HF_TOKEN") else []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "task.yaml"
         path.write_text(text, encoding="utf-8")
-        return call("jobs", "launch", "--yes", "--detach-run", "--name", name, str(path))
+        return call("jobs", "launch", "--yes", "--detach-run", "--name", name, *secret, str(path))
 
 
 def status(name: str) -> str:

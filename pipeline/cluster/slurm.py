@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,15 @@ def logs(profile: Slurm, run: str) -> Path:
     return Path(profile.runs) / run / "logs"
 
 
+def newest_logs(runs: Path, names: Iterable[str]) -> dict[Path, Path]:
+    """For every artifact's folder, and every check's, the log of its last job, of the runs with these names."""
+    found: dict[Path, Path] = {}
+    for name in names:
+        for log in sorted((runs / name / "logs").glob("*-[0-9]*.log"), key=lambda path: path.stat().st_mtime):
+            found[runs / name / log.stem.rpartition("-")[0]] = log
+    return found
+
+
 def options(profile: Slurm, resources: SlurmResources, name: str, comment: str, log: Path) -> list[str]:
     """The options of sbatch, one a line."""
     for path in (log.parent, CHECKOUT):
@@ -97,6 +107,11 @@ def stage_script(profile: Slurm, step: Step, where: str) -> str:
     """The script of one stage's job. where: the profile's file."""
     todo = step.plan
     resources = profile.resources(todo.stage.name)
+    if profile.python and isinstance(todo.recipe, Corpus) and todo.recipe.executor == "slurm":
+        raise UserError(
+            f"{todo.run.folder / 'corpus.yaml'}: executor = slurm submits jobs from within a job, which cannot be "
+            f"done from within the container of {where}: python. Say executor: local, or leave python out."
+        )
     command = [
         sys.executable,
         "-m",
@@ -109,6 +124,7 @@ def stage_script(profile: Slurm, step: Step, where: str) -> str:
     ]
     command += ["--accel", resources.accel] if resources.accel else []
     command += ["--hosts", "slurm"] if resources.nodes > 1 else []
+    command += ["--python", profile.python] if profile.python else []
     command += ["--cluster", where] if isinstance(todo.recipe, Corpus) and todo.recipe.executor != "local" else []
     number = processes(resources) if todo.stage.distributed else 1
     return template(
@@ -136,25 +152,28 @@ def stage_script(profile: Slurm, step: Step, where: str) -> str:
 def check_scripts(profile: Slurm, run: str, steps: list[Step]) -> dict[str | None, str]:
     """For each partition a job of some seconds and no GPU, for which its stages wait: whether its nodes share the
     storage, have the same versions and agree on the time."""
+
+    def text(partition: str | None, resources: SlurmResources) -> str:
+        check = f"{CHECK}-{partition or 'default'}"
+        return template(
+            name=f"{run}/{check}",
+            options=options(
+                profile, resources, f"{run}/{check}", f"groundup:{CHECK}:{profile.runs}/{run}/{check}",
+                logs(profile, run) / f"{check}-%j.log",
+            ),
+            checkout=shlex.quote(str(CHECKOUT)), setup=profile.setup.strip(), threads=1, cpus=1, check=True,
+            command=command,
+        )  # fmt: skip
+
     found: dict[str | None, SlurmResources] = {}
     for step in steps:
         asked = profile.resources(step.plan.stage.name)
         before = found.get(asked.partition)
         nodes = max(asked.nodes, before.nodes if before else 1)
         found[asked.partition] = SlurmResources(partition=asked.partition, nodes=nodes, memory="1G", time="0:15:00")
-    command = shlex.join([sys.executable, "-m", "pipeline.cluster.node", profile.runs, "--hosts", "slurm", "--check"])
-    return {
-        partition: template(
-            name=f"{run}/{CHECK}",
-            options=options(
-                profile, resources, f"{run}/{CHECK}", f"groundup:{CHECK}:{profile.runs}/{run}/{CHECK}",
-                logs(profile, run) / f"{CHECK}-%j.log",
-            ),
-            checkout=shlex.quote(str(CHECKOUT)), setup=profile.setup.strip(), threads=1, cpus=1, check=True,
-            command=command,
-        )
-        for partition, resources in found.items()
-    }  # fmt: skip
+    python = shlex.split(profile.python or sys.executable)
+    command = shlex.join([*python, "-m", "pipeline.cluster.node", profile.runs, "--hosts", "slurm", "--check"])
+    return {partition: text(partition, resources) for partition, resources in found.items()}
 
 
 def ask(*command: str) -> str:
@@ -215,8 +234,8 @@ def submit(profile: Slurm, run: str, steps: list[Step], where: str) -> list[str]
     if not new:
         return lines
     checks, scripts = {}, {}
-    for number, (partition, text) in enumerate(check_scripts(profile, run, new).items()):
-        checks[partition] = _write(logs(profile, run) / f"{CHECK}-{number}.sbatch", text)
+    for partition, text in check_scripts(profile, run, new).items():
+        checks[partition] = _write(logs(profile, run) / f"{CHECK}-{partition or 'default'}.sbatch", text)
         try_out(checks[partition], partition, where)
     for step in new:
         stage = step.plan.stage.name
@@ -225,10 +244,7 @@ def submit(profile: Slurm, run: str, steps: list[Step], where: str) -> list[str]
         )
         try_out(scripts[step.plan.folder], profile.resources(stage).partition, where)
     checked = {partition: _queue(script, []) for partition, script in checks.items()}
-    lines += [
-        f"{run}/{CHECK}: job {number}, on {partition or 'the default partition'}"
-        for partition, number in checked.items()
-    ]
+    lines += [f"{run}/{CHECK}-{partition or 'default'}: job {number}" for partition, number in checked.items()]
     for step in new:
         after = [before for folder in step.after if (before := waiting[folder])]
         after.append(checked[profile.resources(step.plan.stage.name).partition])

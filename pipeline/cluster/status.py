@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.artifact import RESUME
 from pipeline.cluster.jobs import sealed
-from pipeline.cluster.slurm import Job
+from pipeline.cluster.slurm import CHECK, Job
 from pipeline.plan.show import quantity
 from pipeline.run import Plan
 
@@ -32,6 +32,13 @@ def progress(text: str) -> tuple[str, str]:
     """How far a stage is by its log, and the time that it has left; empty where it does not say."""
     found = PROGRESS.findall(text)
     return (found[-1][0], found[-1][1]) if found else ("", "")
+
+
+def fault(text: str) -> str:
+    """What ended a job by its log: our own last words, since srun's after them only say that something ended."""
+    found = FAULT.findall(text)
+    own = [line for line in found if not line.startswith(("srun:", "slurmstepd:"))]
+    return (own or found or [""])[-1]
 
 
 def speed(folder: Path) -> str:
@@ -57,8 +64,7 @@ def row(todo: Plan, job: Job | None, log: Path | None) -> list[str]:
     if job is None and log is None:
         return [name, "not queued", "", "", "", "", ""]
     done, left = progress(text)
-    faults = FAULT.findall(text)
-    last = faults[-1] if faults else ""
+    last = fault(text)
     if job is None:
         return [name, "stopped", "", done, "", "", last or f"see {log}"]
     state, number = job.state.lower().replace("_", " "), str(job.number)
@@ -69,10 +75,28 @@ def row(todo: Plan, job: Job | None, log: Path | None) -> list[str]:
     return [name, state, number, done, "", "", last or job.reason]
 
 
+def check_rows(runs: set[Path], jobs: list[Job], logs: dict[Path, Path]) -> list[list[str]]:
+    """A row for each comparison of a partition's nodes that waits, runs or failed; none for what is well. Without it
+    its stages would only be gone from the queue. runs: the folders of the runs in question."""
+    newest = {job.folder: job for job in jobs if job.fingerprint == CHECK}
+    rows = []
+    for folder in sorted(path for path in {*newest, *logs} if path.name.startswith(f"{CHECK}-")):
+        job = newest.get(folder)
+        last = fault(tail(logs[folder])) if folder in logs else ""
+        name = f"{folder.parent.name}/{folder.name}"
+        if folder.parent not in runs or (job and job.state == "COMPLETED") or not (job or last):
+            continue
+        state = job.state.lower().replace("_", " ") if job else "stopped"
+        why = job.reason if job and (job.active or not last) else last
+        rows.append([name, state, str(job.number) if job else "", "", "", "", why])
+    return rows
+
+
 def table(plans: list[Plan], jobs: list[Job], logs: dict[Path, Path]) -> str:
     """One line a stage. jobs: oldest first; logs: the newest log of each artifact's folder."""
     newest = {(job.folder, job.fingerprint): job for job in jobs}
     rows = [["stage", "state", "job", "progress", "speed", "left", ""]]
+    rows += check_rows({todo.folder.parent for todo in plans}, jobs, logs)
     rows += [
         row(todo, newest.get((todo.folder, todo.fingerprint[:16])), logs.get(todo.folder)) for todo in plans
     ]  # fmt: skip

@@ -26,15 +26,23 @@ SHAPES = {
     "125M": (768, 2048, 12, 12, 12, 32_000),
     "1.1B": (2048, 5632, 22, 32, 4, 32_000),  # TinyLlama's
     "7B": (4096, 11008, 32, 32, 32, 32_000),  # LLaMA's, 2302.13971, table 2
+    "13B": (5120, 13824, 40, 40, 40, 32_000),
     "33B": (6656, 17920, 60, 52, 52, 32_000),
     "65B": (8192, 22016, 80, 64, 64, 32_000),
+    "70B": (8192, 28672, 80, 64, 8, 32_000),  # Llama 2's, 2307.09288, appendix A.2.1
     "405B": (16384, 53248, 126, 128, 8, 128_256),  # Llama 3's, 2407.21783, table 3
 }
+# tokens, row, GPU-hours on A100-80GB: LLaMA (2302.13971, table 15) and Llama 2 (2307.09288, table 2)
 PUBLISHED = {
-    "7B": (10**12, 82_432),
-    "33B": (14 * 10**11, 530_432),
-    "65B": (14 * 10**11, 1_022_362),
-}  # tokens, hours
+    "LLaMA 7B": ("7B", 10**12, 2048, 82_432),
+    "LLaMA 13B": ("13B", 10**12, 2048, 135_168),
+    "LLaMA 33B": ("33B", 14 * 10**11, 2048, 530_432),
+    "LLaMA 65B": ("65B", 14 * 10**11, 2048, 1_022_362),
+    "Llama 2 7B": ("7B", 2 * 10**12, 4096, 184_320),
+    "Llama 2 13B": ("13B", 2 * 10**12, 4096, 368_640),
+    "Llama 2 70B": ("70B", 2 * 10**12, 4096, 1_720_320),
+}
+SIZES = ("125M", "1.1B", "7B", "33B", "65B", "405B")  # the rows of the other tables
 CONTEXT, ROWS = 2048, 2048  # 4M tokens a step, as LLaMA
 LINK = 50e9  # bytes a second that a device can send over the network: 400 Gb/s InfiniBand, one card a GPU
 WRITES = (1e9, 5e9, 50e9)  # bytes a second into shared storage
@@ -46,6 +54,11 @@ STATE = 12  # bytes a parameter in a checkpoint: weights and AdamW's two moments
 SIGNATURE = 8 + 8 + 8 + 4 * 128
 SORTING = 56  # bytes a document while bands are sorted and clusters kept: two 8-byte keys, an entry of a Python list
 DOCUMENT = 4_000  # bytes of a web document's text, assumed
+# A document that may have a near-copy is kept as its word 5-grams, 8 bytes a word (near.shingles_at)
+WORD, PAIRED = 6, 0.2  # bytes of text a word, and the share of such documents: both assumed
+# CPU-seconds of the search in one process (bench/corpus_growth.py): a document, 3.7 for 100,000 of 40 words; and a
+# word of those that may have a near-copy, 0.44 for 4,000 of 660 words, a tenth of them such, less 43e-6 a document
+SEARCHING, COMPARING = 37e-6, 1e-6
 CLEANING = 6.6e-6  # core-seconds a byte: 87.1 for the 13.15 MB that storyworld keeps (make corpus, two AMD EPYC cores)
 
 
@@ -61,11 +74,11 @@ def counted(name: str) -> Count:
     return count(build_meta(config))
 
 
-def recipe(tokens: int = 10**12, micro: int | None = None) -> Recipe:
+def recipe(tokens: int = 10**12, micro: int | None = None, context: int = CONTEXT) -> Recipe:
     """A recipe with a batch of 4M tokens."""
     return Recipe(
-        model={"model_type": "llama"}, context=CONTEXT, batch_size=ROWS, tokens=tokens, learning_rate=3e-4,
-        optimizer="adamw", micro_batch_size=micro,
+        model={"model_type": "llama"}, context=context, batch_size=ROWS * CONTEXT // context, tokens=tokens,
+        learning_rate=3e-4, optimizer="adamw", micro_batch_size=micro,
     )  # fmt: skip
 
 
@@ -102,7 +115,7 @@ def engines() -> str:
         kept = ", checkpointed" if chosen.checkpointed else ""
         return f"{how}{kept}, {chosen.rows} x {chosen.accumulation}, {chosen.memory.peak / 1e9:.0f} GB"
 
-    rows = [[name, *(cell(name, devices) for devices in numbers)] for name in SHAPES]
+    rows = [[name, *(cell(name, devices) for devices in numbers)] for name in SIZES]
     return markdown(["parameters", *(f"{n:,} x H100" if n > 1 else "1 x H100" for n in numbers)], rows)
 
 
@@ -130,22 +143,21 @@ def volumes() -> str:
 
 
 def published() -> str:
-    """GPU-hours of LLaMA by the planner beside those published."""
+    """GPU-hours of LLaMA and Llama 2 by the planner beside those published."""
     device, rows = hardware.device("a100-80"), []
-    for name, (tokens, hours) in PUBLISHED.items():
-        asked, model = recipe(tokens, micro=1), counted(name)
-        planned = split(model, asked, device, 2048, "zero3", checkpointed=False)
-        found = speed(model, asked, device, 2048, planned).hours * 2048
-        rows.append(
-            [f"LLaMA {name}, {quantity(tokens)} tokens", f"{found:,.0f}", f"{hours:,}", f"{found / hours:.2f}"]
-        )
+    for name, (shape, tokens, context, hours) in PUBLISHED.items():
+        asked, model = recipe(tokens, micro=1, context=context), counted(shape)
+        devices = asked.batch_size
+        planned = split(model, asked, device, devices, "zero3", checkpointed=False)
+        found = speed(model, asked, device, devices, planned).hours * devices
+        rows.append([f"{name}, {quantity(tokens)} tokens", f"{found:,.0f}", f"{hours:,}", f"{found / hours:.2f}"])
     return markdown(["run on A100-80GB", "GPU-hours, planned at an MFU of 0.45", "published", "ratio"], rows)
 
 
 def checkpoints() -> str:
     """Sizes of checkpoints and seconds to write them."""
     rows = []
-    for name in SHAPES:
+    for name in SIZES:
         size = STATE * counted(name).total
         rows.append([name, f"{size / 1e9:,.1f} GB", *(f"{size / rate:,.1f} s" for rate in WRITES)])
     return markdown(["parameters", "a checkpoint", *(f"at {rate / 1e9:.0f} GB/s" for rate in WRITES)], rows)
@@ -180,17 +192,20 @@ def corpora() -> str:
     rows = []
     for size in (1e9, 1e10, 1e11, 1e12, 1e13):
         documents = size / DOCUMENT
-        memory = documents * (SIGNATURE + SORTING)
+        memory = documents * (SIGNATURE + SORTING + PAIRED * 8 * DOCUMENT / WORD)
         hours = size * CLEANING / 3600
+        search = documents * (SEARCHING + COMPARING * PAIRED * DOCUMENT / WORD) / 3600
         rows.append([
             f"{quantity(size)}B", quantity(documents), f"{documents * SIGNATURE / 1e9:,.1f} GB",
-            f"{memory / 1e9:,.1f} GB", f"{hours:,.0f}", duration(hours / 1000),
+            f"{memory / 1e9:,.1f} GB", duration(search), f"{hours:,.0f}",
+            duration(hours / 1000),
         ])  # fmt: skip
     head = [
         "text",
         "documents",
         "signatures on disk",
         "memory of deduplication",
+        "its time, one core",
         "core-hours of cleaning",
         "on 1,000 cores",
     ]

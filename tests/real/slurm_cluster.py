@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -46,7 +46,11 @@ SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} CPUs=4 RealMemory=16000
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=4 RealMemory=16000
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=toy Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=spare Nodes=n1 GraceTime=60 MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=n1 PriorityTier=9 MaxTime=INFINITE State=UP
 """
 
 
@@ -95,21 +99,24 @@ class SlurmCluster:
             raise
         return self
 
-    def start(self, name: str, program: str, *words: str) -> None:
-        """Starts a daemon in the foreground of a session of its own; it ends with this process, however that ends."""
+    def start(self, name: str, program: str, *words: str, within: Sequence[str] = ()) -> None:
+        """Starts a daemon in the foreground of a session of its own; it ends with this process, however that ends.
+        within: the words of a command that starts it in surroundings of its own."""
         with (self.folder / f"{name}.out").open("wb") as out:
             self.daemons[name] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", f"/usr/sbin/{program}", *words], env=self.env,
+                ["setpriv", "--pdeathsig", "TERM", *within, f"/usr/sbin/{program}", *words], env=self.env,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 start_new_session=True,
             )  # fmt: skip
 
     def kill(self, name: str) -> None:
         """SIGKILL to a compute daemon and to all that runs below it, as when a machine loses its power."""
-        found = below(self.daemons[name].pid) + self.steps(name)
-        for process in [psutil.Process(self.daemons[name].pid), *found]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        found = [psutil.Process(self.daemons[name].pid), *below(self.daemons[name].pid), *self.steps(name)]
+        # Stopped first, or one that is killed a moment later would still say of another that it failed.
+        for act in (psutil.Process.suspend, psutil.Process.kill):
+            for process in sorted(found, key=lambda one: one.pid):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    act(process)
         self.daemons.pop(name).wait()
 
     def steps(self, name: str) -> list[psutil.Process]:

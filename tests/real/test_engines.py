@@ -36,16 +36,6 @@ loop.run(job(Path(sys.argv[1]), Path(sys.argv[2]), **keys))
 """
 
 
-@pytest.fixture(scope="session")
-def extensions(tmp_path_factory):
-    """DeepSpeed compiles its CPU communication at first use. In a folder of our own, since a kill in the middle leaves
-    a lock there for which the next run would wait for ever."""
-    folder = tmp_path_factory.mktemp("extensions")
-    build = "from deepspeed.comm.torch import build_shm_op; build_shm_op()"
-    subprocess.run([sys.executable, "-c", build], env=surroundings("cpu_zero2", folder), check=True, timeout=800)
-    return folder
-
-
 def surroundings(accel, extensions):
     """The environment that the driver gives its worker processes."""
     given = {**environment(2, config(accel)), "OMP_NUM_THREADS": "1"}

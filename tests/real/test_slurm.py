@@ -1,113 +1,55 @@
 """A recipe on a real Slurm: a chain of jobs, two nodes, time limits, requeues, a dead node, a bad partition."""
 
-import json
 import shutil
 import subprocess
 import sys
+import sysconfig
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pipeline.artifact import sha256
-from tests.real.slurm_cluster import SlurmCluster, until
+from tests.real.slurm_cluster import until
+from tests.real.slurm_lab import ROOT, TOY, Lab, drive, manifest, pretraining_alone
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TOY = ROOT / "tests" / "toy"
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
-PROFILE = {
-    "kind": "slurm",
-    "setup": "export MALLOC_ARENA_MAX=2",
-    "warning": 30,
-    "default": {"partition": "toy", "cpus": 1, "memory": "4G", "time": "0:30:00"},
-    "stages": {"pretrain": {"nodes": 2}},
-}
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster") as running:
-        yield running
-
-
-class Lab:
-    """A folder for runs, a profile for it, and the commands of a user."""
-
-    def __init__(self, cluster: SlurmCluster, folder: Path, **changes: object) -> None:
-        self.cluster, self.runs = cluster, folder / "runs"
-        self.runs.mkdir(parents=True, exist_ok=True)
-        self.profile = folder / "lab.yaml"
-        self.profile.write_text(yaml.safe_dump({**PROFILE, "runs": str(self.runs), **changes}))
-
-    def make(self, target: str, recipe: Path = TOY) -> subprocess.CompletedProcess:
-        venv = Path(sys.executable).parent.parent
-        return subprocess.run(
-            [
-                "make", "--no-print-directory", "-o", f"{venv}/.ready", f"VENV={venv}", target, f"RECIPE={recipe}",
-                f"CLUSTER={self.profile}",
-            ],
-            cwd=ROOT, env=self.cluster.env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    def submit(self, recipe: Path = TOY) -> dict[str, int]:
-        """The numbers of the jobs that were submitted."""
-        done = self.make("submit", recipe)
-        assert done.returncode == 0, done.stderr
-        rows = [line.split(": job ") for line in done.stdout.splitlines() if ": job " in line]
-        return {name.rpartition("/")[2]: int(rest.split(",")[0]) for name, rest in rows}
-
-    def log(self, stage: str) -> str:
-        return "".join(path.read_text() for path in sorted((self.runs / "toy" / "logs").glob(f"{stage}-[0-9]*.log")))
-
-    def wait(self, jobs: dict[str, int], seconds: float) -> None:
-        """Until every job is completed; fails at once, with the log, where one is not."""
-
-        names = {number: name for name, number in jobs.items()}
-
-        def completed() -> bool:
-            states = {names[number]: state for number, state in self.cluster.states().items() if number in names}
-            for name, state in states.items():
-                assert state in ("PENDING", "RUNNING", "COMPLETING", "COMPLETED"), f"{name} {state}: {self.log(name)}"
-            return set(states.values()) == {"COMPLETED"}
-
-        until(completed, seconds, lambda: f"not done in {seconds} s: {self.make('status').stdout}")
-
-    def weights(self, stage: str = "pretrain") -> str:
-        return sha256(self.runs / "toy" / stage / "model" / "model.safetensors")
-
-    def start_from(self, other: "Lab") -> "Lab":
-        """Takes over what comes before pretraining."""
-        for stage in ("collect", "corpus", "tokenizer"):
-            shutil.copytree(other.runs / "toy" / stage, self.runs / "toy" / stage)
-        return self
-
-    def checkpointed(self, run: str = "toy") -> bool:
-        return any((self.runs / run / "pretrain" / "resume").glob("step-*/sha256.json"))
-
-
-@pytest.fixture(scope="module")
-def finished(cluster, tmp_path_factory):
-    """The toy recipe up to pretraining, on two nodes: what the others start from and are compared with."""
-    folder = tmp_path_factory.mktemp("chain")
-    lab = Lab(cluster, folder)
-    lab.wait(lab.submit(pretraining_alone(folder)), 400)
-    return lab
 
 
 def test_two_nodes_train_to_the_loss_of_one_process(finished, tmp_path):
     """They add up the same numbers in another order: float32 leaves them six digits."""
     lab = Lab(finished.cluster, tmp_path).start_from(finished)
-    subprocess.run(
-        [sys.executable, "-m", "pipeline.run", "pretrain", "--recipe", str(TOY), "--runs", str(lab.runs)],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
-    one, two = (
-        json.loads((runs / "toy" / "pretrain" / "manifest.json").read_text()) for runs in (lab.runs, finished.runs)
-    )
+    drive(TOY, lab.runs)
+    one, two = (manifest(runs, "pretrain") for runs in (lab.runs, finished.runs))
     assert (one["processes"], two["processes"]) == (1, 2)
     assert two["metrics"]["heldout_bits_per_byte"] == pytest.approx(one["metrics"]["heldout_bits_per_byte"], rel=1e-5)
     assert two["metrics"]["final_loss"] == pytest.approx(one["metrics"]["final_loss"], rel=1e-5)
     assert two["cpu_seconds"] > 2, "what both nodes used is counted, not what srun did"
+
+
+def test_nodes_that_do_not_fit_end_the_chain_before_it_begins_and_status_says_why(cluster, tmp_path):
+    """The second node has another version of a package, and not the storage of the first."""
+    lab = Lab(cluster, tmp_path)
+    (installed,) = Path(sysconfig.get_path("purelib")).glob("numpy-*.dist-info")
+    other = cluster.folder / "METADATA"
+    other.write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.0.7\n")
+    alone = f'mount -t tmpfs none {tmp_path} && mount --bind {other} {installed}/METADATA && exec "$@"'
+    cluster.kill("n2")
+    cluster.start("n2", "slurmd", "-D", "-N", "n2", within=["unshare", "--mount", "sh", "-c", alone, "-"])
+    try:
+        until(lambda: cluster.say("sinfo", "-h", "-n", "n2", "-p", "toy", "-o", "%t") == "idle", 60, str)
+        jobs = lab.submit()
+        until(lambda: cluster.states()[jobs["check-toy"]] == "FAILED", 60, lambda: lab.log("check-toy"))
+        until(lambda: {cluster.states()[n] for name, n in jobs.items() if name != "check-toy"} == {"CANCELLED"}, 30,
+              lambda: str(cluster.states()))  # fmt: skip
+        row = next(line for line in lab.make("status").stdout.splitlines() if line.startswith("toy/check-toy"))
+        assert "failed" in row
+        assert f"has other versions than node 0: numpy 0.0.7 for {version('numpy')}. Give both the same" in row
+        assert f"does not see {lab.runs}/.nodes-check. Runs must lie on storage that all nodes share" in row
+    finally:
+        cluster.kill("n2")
+        cluster.start("n2", "slurmd", "-D", "-N", "n2")
 
 
 def test_a_requeued_job_on_two_nodes_ends_with_the_same_weights(cluster, finished, tmp_path):
@@ -175,7 +117,10 @@ def test_a_partition_that_is_not_there_is_named_and_nothing_is_submitted(cluster
     before = set(cluster.states())
     done = lab.make("submit")
     assert done.returncode != 0
-    assert f"error: {lab.profile}: partition = gpus: the cluster has toy. Nothing was submitted." in done.stderr
+    assert (
+        f"error: {lab.profile}: partition = gpus: the cluster has spare, toy, urgent. Nothing was submitted."
+        in done.stderr
+    )
     assert {number for number, state in cluster.states().items() if state != "CANCELLED"} <= before
 
 
@@ -194,7 +139,7 @@ def test_cancel_takes_the_jobs_of_a_run_out_of_the_queue(cluster, tmp_path):
 
 def test_the_stages_that_a_recipe_still_needs_become_a_chain_of_jobs(finished):
     jobs = finished.submit()
-    assert list(jobs) == ["check", "sft", "preferences", "reward", "dpo", "ppo", "evaluate", "report"]
+    assert list(jobs) == ["check-toy", "sft", "preferences", "reward", "dpo", "ppo", "evaluate", "report"]
     assert "toy/report: is queued already, as job" in finished.make("submit").stdout
     finished.wait(jobs, 800)
     assert finished.make("submit").stdout == "toy: every stage is done\n"
@@ -224,17 +169,5 @@ def test_corpus_tasks_as_jobs_write_the_bytes_of_the_local_executor(cluster, fin
 
 def corpus(runs: Path) -> dict[str, str]:
     """What the stage wrote, by hash, but for its funnel, which holds times."""
-    outputs = json.loads((runs / "toy" / "corpus" / "manifest.json").read_text())["outputs"]
+    outputs = manifest(runs, "corpus")["outputs"]
     return {one["file"]: one["sha256"] for one in outputs if one["file"] not in ("funnel.json", "metrics.json")}
-
-
-def pretraining_alone(folder: Path, **changes: int) -> Path:
-    """The toy recipe up to pretraining."""
-    recipe = folder / "recipes" / "toy"
-    recipe.mkdir(parents=True)
-    for stage in ("collect", "corpus", "tokenizer", "pretrain"):
-        shutil.copyfile(TOY / f"{stage}.yaml", recipe / f"{stage}.yaml")
-    if changes:
-        keys = yaml.safe_load((TOY / "pretrain.yaml").read_text())
-        (recipe / "pretrain.yaml").write_text(yaml.safe_dump({**keys, **changes}))
-    return recipe

@@ -150,15 +150,19 @@ def test_a_wire_cut_for_twenty_seconds_holds_the_training_up_and_nothing_else(pr
     assert figures(runs) == pytest.approx(alone, rel=1e-4)
 
 
-def test_a_wire_cut_for_good_is_named_on_both_sides_and_one_host_goes_on(prepared, tmp_path):
+def test_a_wire_cut_for_good_is_named_on_both_sides_and_one_host_or_two_go_on(prepared, tmp_path):
     recipe, base, alone = prepared
-    runs = tmp_path / "runs"
+    runs, again = tmp_path / "runs", tmp_path / "again"
     shutil.copytree(base, runs)
     with Hosts() as hosts:
         both = train(hosts, recipe, runs, quiet=8)
         until(lambda: checkpointed(runs), 120, lambda: logs(runs))
         hosts.cut()
         assert [process.wait(60) for process in both] == [1, 1]
+        shutil.copytree(runs, again)
+        hosts.mend()
+        both = train(hosts, recipe, again, quiet=60)
+        assert [process.wait(240) for process in both] == [0, 0], logs(again)
     a, b = (runs / "a.log").read_text(), (runs / "b.log").read_text()
     assert f"{ADDRESSES[1]}) gave no sign of life for 8 s: the machine or the network is gone" in a
     assert f"node 0 ({ADDRESSES[0]}) gave no sign of life for 8 s" in b
@@ -167,6 +171,8 @@ def test_a_wire_cut_for_good_is_named_on_both_sides_and_one_host_goes_on(prepare
     assert checkpointed(runs)
     drive(recipe, runs, "pretrain")
     assert figures(runs) == pytest.approx(alone, rel=1e-4)
+    assert "[toy/pretrain] resumes" in (again / "a.log").read_text()
+    assert figures(again) == pytest.approx(alone, rel=1e-4)
 
 
 def test_a_port_in_use_is_said_before_anything_starts(prepared, tmp_path):
