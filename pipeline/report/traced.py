@@ -24,7 +24,8 @@ def untraced(folder: Path) -> list[str] | None:
     inputs = {name: (folder.resolve() / link["folder"]).resolve() for name, link in sealed["inputs"].items()}
     recipe = Recipe.model_validate_json(json.dumps(sealed["recipe"]))
     again = render(context(sealed["run"], recipe, stages(inputs, STAGE.reads)))
-    text = page.read_text(encoding="utf-8")
+    # Not read_text, which makes a line feed of a carriage return, and a model may well write one.
+    text = page.read_bytes().decode("utf-8")
     if text == again:
         return []
     at = next((n for n, both in enumerate(zip(text, again, strict=False)) if both[0] != both[1]), len(again))
