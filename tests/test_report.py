@@ -367,6 +367,7 @@ def test_equal_artifacts_give_equal_pages(tmp_path):
 
 def test_verify_draws_the_page_again_and_names_a_figure_that_no_manifest_has(tmp_path):
     inputs = toy_run(tmp_path)
+    write_json(inputs["sft"] / "trained_tokens.json", {"tokens": [{"text": "a\r", "trained": True}]})
     report(tmp_path, inputs)
     out = tmp_path / "out"
     links = {name: {"folder": f"../toy/{name}", "fingerprint": "f"} for name in inputs}

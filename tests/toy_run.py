@@ -152,7 +152,7 @@ def _evaluate(folder: Path) -> None:
         "run": "toy",
         "rows": rows,
         "differences": [{"stage": "dpo", "versus": "sft", "metric": "gold", **FIGURE}],
-        "samples": [{"prompt": 'tell of the "fox"\nand a kite\r', "reference": None, "answers": {}}],
+        "samples": [{"prompt": 'tell of the "fox"\nand a kite', "reference": None, "answers": {}}],
         "unprompted": {},
         "titles": {"arc_easy_acc_norm": "arc_easy, accuracy by length", "refused": "harmful prompts refused"},
         "over": {
