@@ -168,6 +168,7 @@ def test_corpus_tasks_as_jobs_write_the_bytes_of_the_local_executor(cluster, fin
 
 
 def corpus(runs: Path) -> dict[str, str]:
-    """What the stage wrote, by hash, but for its funnel, which holds times."""
+    """What the stage wrote, by hash, but for its funnel, which holds times, and its card, which names the run."""
     outputs = manifest(runs, "corpus")["outputs"]
-    return {one["file"]: one["sha256"] for one in outputs if one["file"] not in ("funnel.json", "metrics.json")}
+    own = ("funnel.json", "metrics.json", "card.md")
+    return {one["file"]: one["sha256"] for one in outputs if one["file"] not in own}
