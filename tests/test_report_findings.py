@@ -106,6 +106,8 @@ FAULTS = [
     (plateau, facts("dpo", log(lambda step: 6.3, **{"rewards/margins": lambda step: 0.0})), "flat from the start", [
         # The margin grows while another term holds the loss up.
         facts("dpo", log(lambda step: 6.3, **{"rewards/margins": lambda step: step / 1_000})),
+        # It is there at once, and noisy.
+        facts("dpo", log(lambda step: 6.3, **{"rewards/margins": lambda step: 1.0 + jitter(step, 0.5)})),
     ]),
     (plateau, facts("ppo", ppo(lambda step: 1.0)), "reward does not rise", [facts("ppo", ppo())]),
     (spikes, facts(rows=log(loss=lambda step: 9.0 if step == 500 else falling(step))), "One spike in the loss.", [

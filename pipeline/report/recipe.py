@@ -19,7 +19,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="report",
-    version=5,
+    version=6,
     recipe=Recipe,
     verb="pipeline.report.run:run",
     reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "ppo", "evaluate"),

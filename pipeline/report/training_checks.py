@@ -53,11 +53,12 @@ def plateau(facts: Facts) -> Iterator[Finding]:
         if len(loss) < ENOUGH:
             continue
         first, last, chance = ends(loss)
-        # A loss of several terms may stand still while what DPO is for, the margin, grows.
+        # A loss of several terms may stand still while what DPO is for, the margin, grows. It begins at exactly 0, the
+        # model being its own reference, and may well have grown before the first part of the run is over.
         margins = facts.points(stage, "rewards/margins") if stage == "dpo" else []
         if len(margins) >= ENOUGH:
-            before, after, noise = ends(margins)
-            if after - before > noise:
+            _, last_margin, noise = ends(margins)
+            if last_margin > noise:
                 continue
         if first - last < max(chance, 0.01 * abs(first)):
             yield Finding(
