@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.shakespeare", description=str(__doc__).splitlines()[0])
     parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of karpathy/nanoGPT")
     parser.add_argument("--text", type=Path, help="default: data/shakespeare_char/input.txt in that folder")
-    parser.add_argument("--steps", type=int, default=400, help="of ours; nanoGPT takes its own 2,000")
+    parser.add_argument("--steps", type=int, default=360, help="of ours; nanoGPT takes its own 2,000")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("shakespeare.json"))
     args = parser.parse_args(argv)
