@@ -19,10 +19,10 @@ READY := $(VENV)/.ready
 export HF_HUB_DISABLE_TELEMETRY = 1
 export HF_HUB_DISABLE_UPDATE_CHECK = 1
 
-STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo evaluate report
+STAGES := collect corpus tokenizer pretrain sft preferences reward dpo ppo grpo evaluate report
 .PHONY: help install demo all rlhf $(STAGES) verify summary compare dashboard trace chat push pull new gc
 .PHONY: render submit status cancel lint lock test test-real test-kills test-clusters
-.PHONY: bench-demo bench-corpus bench-pretrain bench-tokenizer bench-evaluate compare-tokenizers
+.PHONY: bench-demo bench-corpus bench-pretrain bench-tokenizer bench-evaluate bench-rlhf compare-tokenizers
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -43,7 +43,7 @@ demo:  ## the whole chain on the embedded story world, then a table and the repo
 	@$(PY) -m pipeline.runs summary --recipe storyworld --runs $(RUNS)
 
 all: report  ## every stage that RECIPE has
-rlhf: preferences reward dpo ppo  ## preferences, reward model, alignment by DPO and PPO
+rlhf: preferences reward dpo ppo grpo  ## preferences, reward model, alignment by DPO, PPO and GRPO
 
 # The DAG. What a stage reads stands here and in pipeline/<stage>/recipe.py; a test compares the two.
 M = $(R)/$(1)/manifest.json
@@ -55,7 +55,8 @@ $(call M,preferences): $(call M,collect) $(call M,sft)
 $(call M,reward): $(call M,sft) $(call M,preferences)
 $(call M,dpo): $(call M,sft) $(call M,preferences)
 $(call M,ppo): $(call M,collect) $(call M,sft) $(call M,reward)
-$(call M,evaluate): $(call M,collect) $(call M,corpus) $(call M,tokenizer) $(call M,pretrain) $(call M,sft) $(call M,preferences) $(call M,reward) $(call M,dpo) $(call M,ppo)
+$(call M,grpo): $(call M,collect) $(call M,sft) $(call M,reward)
+$(call M,evaluate): $(call M,collect) $(call M,corpus) $(call M,tokenizer) $(call M,pretrain) $(call M,sft) $(call M,preferences) $(call M,reward) $(call M,dpo) $(call M,ppo) $(call M,grpo)
 $(call M,report): $(foreach s,$(filter-out report,$(STAGES)),$(call M,$(s)))
 
 define RULE
@@ -125,6 +126,13 @@ bench-demo: $(READY)  ## the chain on SEEDS="0 1 2 3 4", figures with intervals 
 bench-pretrain: $(READY)  ## tokens/s against a bare loop, transformers' Trainer and, with NANOGPT_DIR, nanoGPT, and seconds to its score on Shakespeare (TEXT=)
 	HF_HUB_OFFLINE=1 $(PY) -m bench.pretrain $(if $(NANOGPT_DIR),--nanogpt '$(NANOGPT_DIR)') $(ARGS)
 	$(if $(NANOGPT_DIR),HF_HUB_OFFLINE=1 $(PY) -m bench.shakespeare --nanogpt '$(NANOGPT_DIR)' $(if $(TEXT),--text '$(TEXT)'))
+# TRL 1.12.0, the last that had a PPOTrainer, wants an environment of its own.
+.venv-trl/.ready: bench/ppo_runner.py
+	$(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check trl==1.12.0 torch==2.13.0
+	@touch $@
+bench-rlhf: $(READY) .venv-trl/.ready  ## our PPO beside TRL's, on random models and on those of the run storyworld, to bench/ppo.json
+	HF_HUB_OFFLINE=1 $(PY) -m bench.ppo --run $(RUNS)/storyworld --peer-python .venv-trl/bin/python $(ARGS)
 bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tokenizers on 30 MB, to bench/tokenizer.json
 	$(PY) -m bench.tokenizer $(if $(DATA),--data '$(DATA)') $(if $(KINDS),--kinds $(KINDS))
 bench-evaluate: $(READY)  ## evaluation of RECIPE's run against the harness's own hf model, and in all, to bench/evaluate.json

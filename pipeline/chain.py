@@ -4,6 +4,7 @@ from pipeline.collect.recipe import STAGE as COLLECT
 from pipeline.corpus.recipe import STAGE as CORPUS
 from pipeline.dpo.recipe import STAGE as DPO
 from pipeline.evaluate.recipe import STAGE as EVALUATE
+from pipeline.grpo.recipe import STAGE as GRPO
 from pipeline.ppo.recipe import STAGE as PPO
 from pipeline.preferences.recipe import STAGE as PREFERENCES
 from pipeline.pretrain.recipe import STAGE as PRETRAIN
@@ -14,13 +15,13 @@ from pipeline.stage import Stage
 from pipeline.tokenizer.recipe import STAGE as TOKENIZER
 
 CHAIN: tuple[Stage, ...] = (
-    COLLECT, CORPUS, TOKENIZER, PRETRAIN, SFT, PREFERENCES, REWARD, DPO, PPO, EVALUATE, REPORT,
+    COLLECT, CORPUS, TOKENIZER, PRETRAIN, SFT, PREFERENCES, REWARD, DPO, PPO, GRPO, EVALUATE, REPORT,
 )  # fmt: skip
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in CHAIN}
 
 # The stages that write <stage>/model, a causal language model, from least to most aligned.
-MODEL_STAGES: tuple[str, ...] = ("pretrain", "sft", "dpo", "ppo")
+MODEL_STAGES: tuple[str, ...] = ("pretrain", "sft", "dpo", "ppo", "grpo")
 # The stages that let text into training; each writes certificates/ of what it was searched for.
-SCREENED: tuple[str, ...] = ("corpus", "sft", "preferences", "ppo")
+SCREENED: tuple[str, ...] = ("corpus", "sft", "preferences", "ppo", "grpo")
 # The stages that write log.jsonl as they train.
-TRAINED: tuple[str, ...] = ("pretrain", "sft", "reward", "dpo", "ppo")
+TRAINED: tuple[str, ...] = ("pretrain", "sft", "reward", "dpo", "ppo", "grpo")

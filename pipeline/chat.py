@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2.exceptions import TemplateError
+from transformers import GenerationConfig
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from pipeline.stage import UserError
@@ -88,6 +89,19 @@ def stop_ids(tokenizer: Any) -> list[int]:
     vocabulary = tokenizer.get_vocab()
     known = [vocabulary[token] for token in (END_OF_TURN, END_OF_TEXT) if token in vocabulary]
     return list(dict.fromkeys([*known, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])]))
+
+
+def save_chat_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Writes what AutoModelForCausalLM and AutoTokenizer load, with the tokens that end an answer.
+
+    (A trainer sets the model's end token to the tokenizer's, the end of a document; answers end with a turn.)
+    """
+    model.generation_config = GenerationConfig(
+        eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
+    )
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _template(tokenizer: Any) -> str:

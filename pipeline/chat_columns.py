@@ -1,4 +1,4 @@
-"""A data set's columns as messages: one mapping for the four layouts in which conversations are published.
+"""A data set's columns as messages: one mapping for the layouts in which conversations are published.
 
 | format            | columns                                                                                  |
 |-------------------|------------------------------------------------------------------------------------------|
@@ -6,11 +6,14 @@
 | prompt_completion | prompt, completion: each a text or messages                                              |
 | alpaca            | instruction, output; where they are there, input and history ([[question, answer], ..])  |
 | sharegpt          | conversations: [{from, value}, ..]                                                       |
+| transcripts       | transcript: a text of "\\n\\nHuman: .." and "\\n\\nAssistant: .." turns                    |
+| prompt            | prompt: a text or messages; for stages that answer by themselves                         |
 
 Each may have a column `system`. `columns:` says where a name differs: `columns: {instruction: question}`.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -20,7 +23,7 @@ from pipeline.stage import UserError
 from pipeline.table import Row, Table, column
 
 Message = dict[str, str]
-Format = Literal["messages", "prompt_completion", "alpaca", "sharegpt"]
+Format = Literal["messages", "prompt_completion", "alpaca", "sharegpt", "transcripts"]
 
 # Of each format the columns that must be there, those that may, and the keys within a message.
 COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
@@ -28,8 +31,12 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "prompt_completion": (("prompt", "completion"), ("system",), ("role", "content")),
     "alpaca": (("instruction", "output"), ("input", "history", "system"), ()),
     "sharegpt": (("conversations",), ("system",), ("from", "value")),
+    "transcripts": (("transcript",), ("system",), ()),
+    "prompt": (("prompt",), ("system",), ("role", "content")),
 }
 ROLES = {"human": "user", "gpt": "assistant"}  # ShareGPT's names
+TURN = re.compile(r"\n\n(Human|Assistant):")
+SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
 class ChatTable(Table):
@@ -56,6 +63,12 @@ class ChatTable(Table):
         return self
 
 
+class PromptTable(ChatTable):
+    """Rows that are prompts, or conversations whose last answer is left out."""
+
+    format: Format | Literal["prompt"] = "prompt"  # type: ignore[assignment]
+
+
 def messages_of(table: ChatTable, row: Row, where: str) -> list[Message]:
     """The row's messages. Raises UserError for a column that is missing or holds something else.
 
@@ -71,6 +84,10 @@ def messages_of(table: ChatTable, row: Row, where: str) -> list[Message]:
     system = [{"role": "system", "content": values["system"]}] if values.get("system") else []
     if table.format == "alpaca":
         return [*system, *_alpaca(values, where)]
+    if table.format == "transcripts":
+        return [*system, *transcript(values["transcript"], theirs["transcript"], where)]
+    if table.format == "prompt":
+        return [*system, *turns(values["prompt"], "user", table, theirs["prompt"], where)]
     if table.format == "prompt_completion":
         sides = (("prompt", "user"), ("completion", "assistant"))
         return [*system, *(m for name, role in sides for m in turns(values[name], role, table, theirs[name], where))]
@@ -93,6 +110,26 @@ def turns(value: Any, text_role: str | None, table: ChatTable, name: str, where:
         text = column(dict(message), content, f"{where}, column '{name}'")
         found.append({"role": known.get(given, given) if isinstance(given, str) else given, "content": text})
     return found
+
+
+def prompt_of(table: PromptTable, row: Row, where: str) -> list[Message]:
+    """The row's messages without the answer that they end with."""
+    messages = messages_of(table, row, where)
+    while messages and messages[-1]["role"] == "assistant":
+        messages.pop()
+    if not messages:
+        raise UserError(f"{where}: holds no prompt, nothing but an assistant's messages.")
+    return messages
+
+
+def transcript(text: Any, name: str, where: str) -> list[Message]:
+    """The turns of one text. Raises UserError where it has none."""
+    before, *parts = TURN.split(text) if isinstance(text, str) else ("",)
+    if not parts or before.strip():
+        raise UserError(f"{where}: the column '{name}' is no text that begins with a turn ('\\n\\nHuman: ..').")
+    return [
+        {"role": SPEAKERS[who], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)
+    ]
 
 
 def _alpaca(values: Row, where: str) -> list[Message]:

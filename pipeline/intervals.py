@@ -3,7 +3,7 @@
 Every rate and mean that this project reports goes through one of these, so that two figures can be compared honestly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -44,6 +44,15 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray, seed: int) -> tuple[flo
     ]
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(data.mean()), float(low), float(high)
+
+
+def means(samples: Mapping[str, np.ndarray], seed: int) -> dict[str, float]:
+    """Metrics of each sample: its mean under its name, with _low, _high and _n beside."""
+    figures: dict[str, float] = {}
+    for name, values in samples.items():
+        mean, low, high = bootstrap_mean(values, seed)
+        figures |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": len(values)}
+    return figures
 
 
 def around(value: float, resampled: Sequence[float] | np.ndarray) -> tuple[float, float]:

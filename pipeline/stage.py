@@ -87,6 +87,7 @@ class Stage:
         stage reads from outside (files with sha256, installed versions); part of the fingerprint.
     beside_base: whether the stage also reads the base's artifacts that this recipe overrides.
     distributed: whether the worker is started once per process of the accelerate config.
+    optional: few recipes have it, so that a report does not say of a run that it lacks this stage.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Stage:
     outside: str | None = None
     beside_base: bool = False
     distributed: bool = False
+    optional: bool = False
 
 
 def resolve(path: str) -> Callable[..., Any]:

@@ -1,9 +1,12 @@
 """The training log: one JSON object a logged step, kept beside the checkpoints so that a resumed run has all of it."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+SHARE_COMPARED = 0.1  # of the steps, at the beginning and at the end
 
 
 class Log:
@@ -40,3 +43,18 @@ class Log:
         if self.file is not None and entry.keys() > {"step"}:
             self.file.write(json.dumps(entry) + "\n")
             self.file.flush()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The entries of a finished log."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def compared(log: Sequence[Mapping[str, float]], keys: Sequence[str]) -> dict[str, float]:
+    """Of each key the mean over the first and over the last tenth of the steps."""
+    few = max(1, round(SHARE_COMPARED * len(log)))
+    figures: dict[str, float] = {}
+    for key in keys:
+        for name, steps in (("first", log[:few]), ("last", log[-few:])):
+            figures[f"{key}_{name}"] = sum(entry[key] for entry in steps) / len(steps)
+    return figures

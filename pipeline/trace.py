@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipeline import artifact
-from pipeline.chain import BY_NAME
+from pipeline.chain import BY_NAME, MODEL_STAGES
 from pipeline.stage import UserError
 from pipeline.store import SPLITS, open_split
 
@@ -113,7 +113,7 @@ def seen_by(done: dict[str, Path], split: str) -> Iterator[Found]:
     if "pretrain" not in done:
         return
     yield Found(stage="pretrain", where=BASE[split])
-    for stage in ("sft", "dpo", "ppo"):
+    for stage in MODEL_STAGES[1:]:
         if stage in done and split == "train":
             yield Found(stage=stage, where="was made from the model that was trained on it")
     if split == "heldout" and "evaluate" in done:

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 TABLE = Path(__file__).with_name("trl_keys.json")
-CONFIGS = ("SFTConfig", "RewardConfig", "DPOConfig")
+CONFIGS = ("SFTConfig", "RewardConfig", "DPOConfig", "GRPOConfig")
 
 _ARTIFACT = "the stage writes into its own artifact"
 _SEED = "seeds come from `seed` in recipe.yaml"
@@ -120,6 +120,7 @@ def _check_value(config: str, key: str, value: Any, names: list[str], choices: d
 SFTKeys = Annotated[dict[str, Any], AfterValidator(partial(check, "SFTConfig"))]
 RewardKeys = Annotated[dict[str, Any], AfterValidator(partial(check, "RewardConfig"))]
 DPOKeys = Annotated[dict[str, Any], AfterValidator(partial(check, "DPOConfig"))]
+GRPOKeys = Annotated[dict[str, Any], AfterValidator(partial(check, "GRPOConfig"))]
 
 
 def without_effect(reasons: dict[str, str]) -> AfterValidator:

@@ -23,16 +23,19 @@ TABLES = ("chat_columns.py", "table.py")
 ADAPTERS = ("adapter.py", "lora.py")
 SCREEN = ("screen", "secrets.py", "words.py")
 TEXTS = ("coarse_words.py", "labelled.py", "sentences.py", "text_classifier.py", "train_classifier.py")
+DRIFT = ("drift.py", "generate.py", "intervals.py")
+ANSWERS = ("classifier.py", "generate.py", "prompts.py")
 SHARED = {
     "collect": ["world", "formats.py"],
     "corpus": [*SCREEN, *TEXTS, "intervals.py", "formats.py"],
     "tokenizer": [*SCREEN, "store.py", "chat_template.jinja"],
     "pretrain": ["store.py", "packing.py", "training_state.py"],
     "sft": [*SCREEN, *CHATS, *TABLES, *ADAPTERS, "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],
-    "preferences": [*SCREEN, *CHATS, *TABLES, "generate.py", "classifier.py", "world", "judging"],
+    "preferences": [*SCREEN, *CHATS, *TABLES, "functions.py", "generate.py", "classifier.py", "world", "judging"],
     "reward": [*CHATS, "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
-    "dpo": [*CHATS, *ADAPTERS, "generate.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
-    "ppo": [*SCREEN, *CHATS, *ADAPTERS, "classifier.py", "generate.py", "training_state.py"],
+    "dpo": [*CHATS, *ADAPTERS, *DRIFT, "trainers.py", "length_grouped.py", "pairs.py"],
+    "ppo": [*SCREEN, *CHATS, *ADAPTERS, *ANSWERS, "training_state.py"],
+    "grpo": [*SCREEN, *CHATS, *ADAPTERS, *ANSWERS, *DRIFT, "trainers.py", "functions.py", "ppo/data.py"],
     "evaluate": [
         *("chat.py", "classifier.py", "generate.py", "store.py", "packing.py", "intervals.py", "world", "judging"),
         *TEXTS,

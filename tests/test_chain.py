@@ -71,7 +71,7 @@ def test_models_load_with_plain_transformers(run):
     code = """
 import sys
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-for stage in ("pretrain", "sft", "dpo", "ppo"):
+for stage in ("pretrain", "sft", "dpo", "ppo", "grpo"):
     model = AutoModelForCausalLM.from_pretrained(f"{sys.argv[1]}/{stage}/model")
     tokenizer = AutoTokenizer.from_pretrained(f"{sys.argv[1]}/{stage}/model")
     messages = [{"role": "user", "content": "Tell me a story."}]
@@ -91,7 +91,7 @@ assert "pipeline" not in sys.modules
 
 def test_weights_are_safetensors_and_nothing_is_pickled(run):
     names = [path.name for path in run.rglob("*") if path.is_file()]
-    assert sum(name.endswith(".safetensors") for name in names) == 5
+    assert sum(name.endswith(".safetensors") for name in names) == 6
     assert [
         name
         for name in names
@@ -105,4 +105,4 @@ def test_the_chat_answers_on_a_pipe(run):
         cwd=ROOT, input="Tell me a story.\n/quit\n", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "ppo" in done.stdout + done.stderr
+    assert "grpo" in done.stdout + done.stderr

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOTrainer
 
 from pipeline.chat import stop_ids
-from pipeline.dpo.drift import Drift
 from pipeline.dpo.recipe import LOSSES, Recipe
 from pipeline.dpo.train import (
     check_start,
@@ -24,6 +23,7 @@ from pipeline.dpo.train import (
     make_trainer,
     run,
 )
+from pipeline.drift import Drift
 from pipeline.generate import generate
 from pipeline.length_grouped import LengthGroupedSampler
 from pipeline.pairs import encode_pairs, read_pairs

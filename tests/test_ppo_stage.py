@@ -5,7 +5,7 @@ import json
 import pytest
 from transformers import AutoModelForCausalLM
 
-from pipeline.ppo.recipe import Recipe
+from pipeline.ppo.recipe import Recipe, identity
 from pipeline.ppo.train import run
 from pipeline.recipe import override, validate
 from pipeline.stage import Job, UserError
@@ -78,6 +78,33 @@ def test_what_it_cannot_do_without_is_named(inputs, tmp_path):
         run(make_job(tmp_path / "d", {**inputs, "collect": tmp_path / "other"}))
     with pytest.raises(UserError, match=r"none of its 7 prompts leaves room for trainer.max_completion_length = 127"):
         run(make_job(tmp_path / "e", inputs, trainer={**SMALL, "max_completion_length": 127}))
+
+
+def test_prompts_of_ones_own_are_read_without_their_answers_and_broken_ones_are_counted(inputs, tmp_path):
+    turns = [f"\n\nHuman: fox {i}?\n\nAssistant: owl" for i in range(38)]
+    write_jsonl(tmp_path / "mine.jsonl", [{"chosen": turn} for turn in [*turns, "\n\nHuman: \n\nAssistant: owl"]])
+    prompts = {"path": str(tmp_path / "mine.jsonl"), "format": "transcripts", "columns": {"transcript": "chosen"}}
+    job = make_job(tmp_path / "out", {name: inputs[name] for name in ("sft", "reward")}, prompts=prompts)
+    metrics = run(job)
+    assert (metrics["prompts"], metrics["left_out_empty"], metrics["steps"]) == (38, 1, 4)
+    asked = [json.loads(line)["prompt"] for line in (job.out / "samples.jsonl").read_text().splitlines()]
+    assert all(len(prompt) == 1 and prompt[0]["content"].startswith("fox ") for prompt in asked)
+    write_jsonl(tmp_path / "mine.jsonl", [{"chosen": "\n\nHuman: \n\nAssistant: owl"}, {"chosen": turns[0]}])
+    with pytest.raises(UserError, match=r"mine.jsonl, line 1: message 1 \(user\) has no text"):
+        run(make_job(tmp_path / "broken", inputs, prompts=prompts))
+    write_jsonl(tmp_path / "mine.jsonl", [{"chosen": "\n\nAssistant: owl"}])
+    with pytest.raises(UserError, match="holds no prompt, nothing but an assistant's messages"):
+        run(make_job(tmp_path / "answer", inputs, prompts=prompts))
+
+
+def test_the_files_of_ones_own_prompts_are_in_the_fingerprint_and_older_ones_stay(tmp_path):
+    write_jsonl(tmp_path / "mine.jsonl", [{"prompt": "fox?"}])
+    recipe = validate(Recipe, {"prompts": {"path": str(tmp_path / "mine.jsonl")}}, "ppo.yaml")
+    (before,) = identity(recipe)
+    write_jsonl(tmp_path / "mine.jsonl", [{"prompt": "owl?"}])
+    assert identity(recipe) != [before] and "prompts" in recipe.hashed()
+    older = validate(Recipe, {}, "ppo.yaml")
+    assert identity(older) is None and "prompts" not in older.hashed()
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def write_payload(stage: str, folder: Path) -> dict[str, float]:
             ]
             (folder / "trained_tokens.json").write_text(json.dumps({"stage": stage, "tokens": tokens}))
         return {"heldout_bits_per_byte": 0.9}
-    if stage == "ppo":
+    if stage in ("ppo", "grpo"):
         jsonl(folder / "log.jsonl", [{"step": n, "reward": 0.1 * n, "kl": 0.2 * n, "ended": 1.0} for n in range(1, 9)])
         return {"kl": 1.6}
     if stage == "evaluate":
@@ -271,6 +271,7 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
         "reward",
         "dpo",
         "ppo",
+        "grpo",
         "evaluate",
         "answers",
         "provenance",
@@ -281,7 +282,7 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
     assert set(page.links) <= {f"#{id}" for id in page.ids}
     assert page.loaded == ["data:,"]
     assert "url(" not in text and "@import" not in text
-    assert metrics["stages"] == 10 and metrics["stages_left_out"] == 0
+    assert metrics["stages"] == 11 and metrics["stages_left_out"] == 0
     assert metrics["page_bytes"] == len(text.encode()) < 400_000
     for shown in (
         "near copy 4,000",
@@ -311,7 +312,7 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
     assert "/home/somebody" not in text
     drawn = drawings(text)
     assert {stage: len(charts) for stage, charts in drawn.items()} == {
-        "pretrain": 4, "sft": 4, "reward": 3, "dpo": 4, "ppo": 4,
+        "pretrain": 4, "sft": 4, "reward": 3, "dpo": 4, "ppo": 4, "grpo": 4,
     }  # fmt: skip
     assert drawn["ppo"][0]["title"] == "Reward against KL"
 
@@ -322,6 +323,11 @@ def test_text_of_the_run_is_never_markup(tmp_path):
     assert Page(text).tags.count("script") == 3
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in text
+
+
+def test_of_a_stage_that_few_runs_have_nothing_is_said_where_it_is_missing(tmp_path):
+    text, metrics = report(tmp_path, toy_run(tmp_path, leave_out=("grpo",)))
+    assert "grpo" not in text.lower() and metrics["stages_left_out"] == 0
 
 
 @pytest.mark.parametrize("missing", ["corpus", "tokenizer", "pretrain", "sft", "reward", "dpo", "ppo", "evaluate"])
@@ -440,7 +446,7 @@ def test_the_chain_draws_an_arc_for_every_input_that_is_in_the_run(tmp_path):
     assert into_sft == [("collect", 4), ("pretrain", 1)]
     (left_out,) = [row for row in drawn["rows"] if row["missing"]]
     assert left_out["name"] == "ppo"
-    assert drawn["height"] == 10 * lineage.ROW
+    assert drawn["height"] == 11 * lineage.ROW
     assert drawn["rows"][-1]["product"] == "3 models, 12 prompts"
 
 
@@ -463,7 +469,7 @@ def test_energy_and_money_are_unknown_unless_every_stage_knows_them(tmp_path):
     for one in filter(None, found.values()):
         one.manifest.update(measured)
     costs = lineage.costs(found)
-    assert costs["whole"]["energy_joules"] == 8 * 7200.0 and costs["whole"]["usd"] == 8.0
+    assert costs["whole"]["energy_joules"] == 9 * 7200.0 and costs["whole"]["usd"] == 9.0
     assert costs["meters"] == ["RAPL"] and costs["prices"] == ["2"]
     found["sft"].manifest.update(energy_joules=None, usd_per_hour=None)
     assert lineage.costs(found)["whole"]["energy_joules"] is None

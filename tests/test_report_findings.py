@@ -19,6 +19,7 @@ from pipeline.report.result_checks import (
     unused_vocabulary,
 )
 from pipeline.report.training_checks import (
+    alike,
     clipping,
     overfitting,
     plateau,
@@ -137,6 +138,7 @@ FAULTS = [
     (unended, facts("ppo", ppo(ended=lambda step: 1 - step / 50)), "stop ending", [
         facts("ppo", ppo(ended=lambda step: 0.97)), facts("ppo", ppo()),
     ]),
+    (alike, facts("grpo", groups_all_alike_last=0.7), "all alike", [facts("grpo", groups_all_alike_last=0.2)]),
     (vanishing_chosen, facts("dpo", logps_chosen_before=-100.0, logps_chosen=-150.0), "chosen answers much less", [
         facts("dpo", logps_chosen_before=-100.0, logps_chosen=-104.0), facts("dpo"),
     ]),

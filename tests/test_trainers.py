@@ -161,17 +161,18 @@ def test_a_gradient_that_is_no_number_stops_before_the_step(whole, monkeypatch):
 
 
 @pytest.mark.parametrize("fields", ["log_probs", "entropy", "is_top1", "mean_logits", "loss", "label_mask"])
-def test_scoring_trained_positions_only_changes_no_number(tmp_path, fields):
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_scoring_trained_positions_only_changes_no_number(tmp_path, fields, temperature):
     from trl.trainer.utils import add_fused_lm_head
 
     model = AutoModelForCausalLM.from_pretrained(save_toy_model(tmp_path / "model"))
     torch.manual_seed(0)
     ids = torch.randint(4, 100, (3, 12))
     labels = ids.masked_fill(torch.rand(3, 12) < 0.5, -100)
-    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1", "mean_logits"))
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1", "mean_logits"), temperature=temperature)
     theirs = model(input_ids=ids, labels=labels, fused_lm_head=True)
     logits = model(input_ids=ids).logits
-    assert score_trained_positions_only(model)
+    assert score_trained_positions_only(model, temperature)
     ours = model(input_ids=ids, labels=labels, fused_lm_head=True)
     assert torch.allclose(ours[fields].float(), theirs[fields].float(), atol=1e-5)
     assert torch.equal(model(input_ids=ids).logits, logits)

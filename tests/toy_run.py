@@ -74,9 +74,9 @@ def seal(folder: Path, inputs: dict[str, Path], metrics: dict[str, float]) -> di
 
 
 def save_toy_run(runs: Path, name: str = "toy") -> Path:
-    """The run, without ppo: many recipes leave it out. Its recipe is runs/../recipes/<name>."""
+    """The run, without ppo and grpo: many recipes leave it out. Its recipe is runs/../recipes/<name>."""
     run = runs / name
-    for seed, stage in enumerate(stage for stage in BY_NAME if stage != "ppo"):
+    for seed, stage in enumerate(stage for stage in BY_NAME if stage not in ("ppo", "grpo")):
         save_stage(run, stage, seed)
     recipe = runs.parent / "recipes" / name
     recipe.mkdir(parents=True, exist_ok=True)

@@ -12,23 +12,21 @@ margins 0.
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 
 from pipeline.adapter import lora_config, merge
-from pipeline.chat import stop_ids
-from pipeline.dpo.drift import NUM_PROMPTS_LAST, Drift, LogDrift
+from pipeline.chat import save_chat_model
 from pipeline.dpo.recipe import Recipe
-from pipeline.intervals import bootstrap_mean, proportion
+from pipeline.drift import NUM_PROMPTS_LAST, Drift, LogDrift, load_model, reference_of
+from pipeline.intervals import means, proportion
 from pipeline.length_grouped import STRATEGY, LengthGrouped
 from pipeline.lora import Lora
 from pipeline.pairs import EncodedPair, best_against, encode_pairs, read_pairs, sample_pairs, show_pair
@@ -109,12 +107,7 @@ def run(job: Job) -> dict[str, float]:
         final, merged["merge_logit_difference"] = merge(
             final, sequences, job.out / "adapter", recipe.lora.merge_tolerance
         )
-    # The trainer sets the model's end token to the tokenizer's, the end of a document; answers end with a turn.
-    final.generation_config = GenerationConfig(
-        eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
-    )
-    final.save_pretrained(job.out / "model")
-    tokenizer.save_pretrained(job.out / "model")
+    save_chat_model(final, tokenizer, job.out / "model")
     return {
         "pairs": len(pairs),
         **{f"dropped_{reason}": count for reason, count in sorted(dropped.items())},
@@ -142,7 +135,7 @@ def make_trainer(
     lora: Lora | None = job.recipe.lora
     # An adapter's config is checked against the model, so the model has to be there first; without one TRL needs the
     # path, for the reference is loaded from it.
-    base = None if lora is None else plain(model_path)
+    base = None if lora is None else load_model(model_path)
     if base is not None:
         del settings["model_init_kwargs"]
     trainer = EncodedDPOTrainer(
@@ -155,28 +148,6 @@ def make_trainer(
     # The model itself, also under an adapter: peft changes its layers and not its forward.
     score_trained_positions_only(trainer.model if base is None else base)
     return trainer
-
-
-def plain(model_path: Path) -> Any:
-    """The SFT model in float32."""
-    return AutoModelForCausalLM.from_pretrained(
-        model_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    )
-
-
-def reference_of(trainer: EncodedDPOTrainer, model_path: Path) -> Callable[[], AbstractContextManager[Any]]:
-    """What gives the reference: the model without its adapter, or the SFT model loaded once more."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if isinstance(model, PeftModel):
-
-        @contextmanager
-        def without_adapter() -> Iterator[Any]:
-            with model.disable_adapter():
-                yield model
-
-        return without_adapter
-    frozen = plain(model_path).to(model.device).requires_grad_(False).eval()
-    return lambda: nullcontext(frozen)
 
 
 def row(pair: EncodedPair) -> dict[str, Any]:
@@ -253,13 +224,4 @@ def heldout_figures(before: np.ndarray, after: np.ndarray, beta: float, seed: in
     figures |= means({"rewards_margins": margin, "logps_chosen": after[:, 0], "logps_rejected": after[:, 1]}, seed)
     figures["logps_chosen_before"] = float(before[:, 0].mean())
     figures["logps_rejected_before"] = float(before[:, 1].mean())
-    return figures
-
-
-def means(samples: dict[str, np.ndarray], seed: int) -> dict[str, float]:
-    """Each one's mean with its 95 % interval."""
-    figures: dict[str, float] = {}
-    for name, values in samples.items():
-        mean, low, high = bootstrap_mean(values, seed)
-        figures |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": len(values)}
     return figures

@@ -206,7 +206,7 @@ STAGE = Stage(
     version=8,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
-    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "ppo"),
+    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "ppo", "grpo"),
     outside="pipeline.evaluate.outside:identity",
     beside_base=True,
 )

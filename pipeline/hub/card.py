@@ -25,6 +25,7 @@ WHAT = {
     "sft": "a chat model, fine-tuned on conversations",
     "dpo": "a chat model, aligned to preferences with DPO",
     "ppo": "a chat model, aligned to a reward model with PPO",
+    "grpo": "a chat model, aligned to a reward with GRPO",
     "reward": "a reward model, which scores answers",
     "corpus": "a cleaned text corpus",
     "preferences": "pairs of answers, the better one chosen",

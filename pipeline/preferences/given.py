@@ -4,17 +4,16 @@ Reads rows of a file or of the Hub; gives for each its prompt, its answers and a
 means anything unless the set has ratings. Rows that make no pair are counted by reason.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.chat import Message
+from pipeline.chat_columns import TURN
 from pipeline.preferences.recipe import NEEDED, OPTIONAL, Given
 from pipeline.stage import UserError
 from pipeline.table import Row, column, rows
 
-TURN = re.compile(r"\n\n(Human|Assistant):")
 ROLES = {"human": "user", "gpt": "assistant", "Human": "user", "Assistant": "assistant"}
 
 Drop = Callable[[str, str, str], None]  # reason, prompt's id, text

@@ -4,11 +4,11 @@ A JSON value for the fingerprint; None where everything comes from the run or fr
 nothing heavy: the driver calls this at every start.
 """
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 from pipeline import artifact
+from pipeline.functions import function_file
 from pipeline.preferences.recipe import Recipe
 from pipeline.stage import UserError
 from pipeline.table import identity as table_identity
@@ -21,27 +21,11 @@ def identity(recipe: Recipe) -> Any:
     if recipe.dataset is not None:
         return table_identity([recipe.dataset])
     if recipe.function is not None:
-        return artifact.sha256(function_file(recipe.function))
+        return artifact.sha256(function_file(recipe.function, "preferences.yaml"))
     folder = recipe.reward_model
     if recipe.language_model is not None and not recipe.language_model.url and not recipe.language_model.revision:
         folder = recipe.language_model.model
     return model_identity(folder) if folder else None
-
-
-def function_file(function: str) -> Path:
-    """The file of `module:name` or `./file.py:name`. Raises UserError where there is none."""
-    module = function.rpartition(":")[0]
-    if module.endswith(".py"):
-        path = Path(module).expanduser()
-    else:
-        try:
-            found = importlib.util.find_spec(module)
-        except ModuleNotFoundError:
-            found = None
-        path = Path(found.origin) if found and found.origin else Path(module)
-    if not path.is_file():
-        raise UserError(f"preferences.yaml: function = {function}: there is no file or module {module}.")
-    return path
 
 
 def model_identity(model: str) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.functions import FunctionName
 from pipeline.judging.recipe import LanguageModel
 from pipeline.screen.keys import Screen
 from pipeline.stage import Section, Stage, StageRecipe
@@ -124,7 +125,7 @@ class Recipe(StageRecipe):
     judge: Literal["gold", "reference", "dataset", "function", "reward_model", "language_model"]
     gold: Gold | None = None
     dataset: Given | None = None
-    function: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")] | None = None
+    function: FunctionName | None = None
     reward_model: Annotated[str, Field(pattern=r"^[./~]")] | None = None
     language_model: LanguageModel | None = None
     pairing: Pairing | None = None

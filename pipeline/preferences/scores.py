@@ -1,9 +1,7 @@
 """Judges that give every answer a number: a Python function that the recipe names, or a reward model."""
 
-import importlib
-import importlib.util
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from pipeline.chat import render_conversation
 from pipeline.classifier import score
-from pipeline.preferences.outside import function_file
+from pipeline.functions import load_function
 from pipeline.stage import UserError
 
 Scores = list[list[float]]
@@ -20,7 +18,7 @@ Scores = list[list[float]]
 
 def by_function(named: str, prompts: Sequence[dict[str, Any]], answers: Sequence[Sequence[str]]) -> Scores:
     """The function's score of each answer. Raises UserError for what is no number."""
-    function = load_function(named)
+    function = load_function(named, "preferences.yaml")
     return checked(
         [
             [function(prompt["prompt"], text, prompt) for text in texts]
@@ -28,22 +26,6 @@ def by_function(named: str, prompts: Sequence[dict[str, Any]], answers: Sequence
         ],
         f"function = {named}",
     )
-
-
-def load_function(named: str) -> Callable[..., float]:
-    """The function of `module:name` or `./file.py:name`. Raises UserError where it is not there."""
-    path, (module, _, name) = function_file(named), named.rpartition(":")
-    if module.endswith(".py"):
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None, path
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-    else:
-        loaded = importlib.import_module(module)
-    function = getattr(loaded, name, None)
-    if not callable(function):
-        raise UserError(f"preferences.yaml: function = {named}: {path} defines no function '{name}'.")
-    return function
 
 
 def by_reward_model(

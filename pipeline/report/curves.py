@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.report.findings import Points, series
+from pipeline.report.findings import DRAWN, Points, series
 
 MAX_POINTS = 600  # a line; a chart is a few hundred pixels wide
 DIGITS = 5  # significant ones, in the page
@@ -38,7 +38,7 @@ CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 
 def charts(stage: str, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every chart that a stage's log has points for; of PPO also its reward over KL."""
+    """Every chart that a stage's log has points for; of those that draw answers also their reward over KL."""
     found = []
     for title, unit, keys in CURVES:
         lines = {name: points for key, name in keys.items() if (points := series(log, key))}
@@ -46,7 +46,7 @@ def charts(stage: str, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
         told = "nats a pair" if title == "Loss" and stage in ("reward", "dpo") else unit
         if lines:
             found.append(chart(title, told, "step", lines))
-    if stage == "ppo" and (drawn := reward_over_kl(log)):
+    if stage in DRAWN and (drawn := reward_over_kl(log)):
         found.insert(0, drawn)
     return found
 

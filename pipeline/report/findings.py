@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+# The stages whose model draws the answers that it learns from.
+DRAWN = ("ppo", "grpo")
+
 Points = list[tuple[float, float]]  # (step, value)
 
 

@@ -19,6 +19,7 @@ PRODUCTS: dict[str, tuple[str, ...]] = {
     "reward": ("{accuracy_gold} of unseen pairs ordered rightly", "{accuracy} of unseen pairs ordered rightly"),
     "dpo": ("trained on {pairs} pairs",),
     "ppo": ("{episodes} answers drawn and scored",),
+    "grpo": ("{episodes} answers drawn and scored",),
 }
 
 

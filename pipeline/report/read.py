@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import manifest
+from pipeline.chain import BY_NAME
 from pipeline.shown import figures
 
 
@@ -39,12 +40,14 @@ class Sealed:
 
 
 def stages(inputs: Mapping[str, Path], names: tuple[str, ...]) -> dict[str, Sealed | None]:
-    """Every stage by name; None where the run leaves it out."""
-    found: dict[str, Sealed | None] = dict.fromkeys(names)
+    """Every stage by name; None where the run leaves it out. Of the optional ones only those that it has."""
+    found: dict[str, Sealed | None] = {}
     for name in names:
         sealed = manifest(inputs[name]) if name in inputs else None
         if sealed is not None:
             found[name] = Sealed(name=name, folder=inputs[name], manifest=sealed)
+        elif not BY_NAME[name].optional:
+            found[name] = None
     return found
 
 

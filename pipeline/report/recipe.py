@@ -22,5 +22,8 @@ STAGE = Stage(
     version=6,
     recipe=Recipe,
     verb="pipeline.report.run:run",
-    reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "ppo", "evaluate"),
+    reads=(
+        *("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "ppo", "grpo"),
+        "evaluate",
+    ),
 )

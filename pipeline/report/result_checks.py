@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.report.findings import Check, Facts, Finding, ends
+from pipeline.report.findings import DRAWN, Check, Facts, Finding, ends
 from pipeline.report.training_checks import ENOUGH
 from pipeline.shown import number
 
-ALIGNED = ("dpo", "ppo")
+ALIGNED = ("dpo", "ppo", "grpo")
 # Where higher is better and which a reward model stands in for, in the order in which one is looked at.
 TRUTHS = {"gold": "the gold judge's score", "rouge_l": "ROUGE-L", "wishes_met": "the share of wishes met"}
 MOST_DROPPED = 0.3  # of what reaches a step
@@ -31,7 +31,7 @@ def bracketed(found: tuple[float, float, float]) -> str:
 def proxy_against_truth(facts: Facts) -> Iterator[Finding]:
     """The reward that is optimised rises while what it stands for falls: over-optimisation."""
     results = facts.metrics.get("evaluate", {})
-    for stage, keys in (("ppo", ("score", "reward")), ("dpo", ("rewards/margins",))):
+    for stage, keys in (*((stage, ("score", "reward")) for stage in DRAWN), ("dpo", ("rewards/margins",))):
         proxy = facts.points(stage, *keys)
         if len(proxy) < 4:
             continue
@@ -45,7 +45,7 @@ def proxy_against_truth(facts: Facts) -> Iterator[Finding]:
                 yield Finding(
                     stage=stage,
                     what=f"The reward rises while {words} falls: the reward is being gamed.",
-                    evidence=f"{'Reward' if stage == 'ppo' else 'Reward margin'} in training: {number(first)} to "
+                    evidence=f"{'Reward margin' if stage == 'dpo' else 'Reward'} in training: {number(first)} to "
                     f"{number(last)}. {words[0].upper()}{words[1:]}, {stage} minus sft: {bracketed(change)}.",
                     advice="A higher KL coefficient or beta, fewer steps, or a reward model with more pairs.",
                     grave=True,

@@ -2,7 +2,7 @@
 every stage; writes index.html. A stage that the run leaves out is a said gap. `make report RECIPE=storyworld`
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None]) -
     sealed = [one for one in found.values() if one]
     corpus, tokenizer, evaluate = found["corpus"], found["tokenizer"], found["evaluate"]
     evaluation = evaluation_section(evaluate, recipe) if evaluate else None
-    training = {name: training_section(name, one) if (one := found[name]) else None for name in TRAINING}
+    training = {name: one and training_section(name, one) for name, one in found.items() if name in TRAINING}
     findings, silent = look(facts(found), (*training_checks.CHECKS, *result_checks.CHECKS))
     return {
         "title": recipe.title or run_name,
@@ -90,16 +90,16 @@ def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None]) -
         "evaluation": evaluation,
         "provenance": [provenance(one) for one in sealed],
         "packages": sorted(sealed[-1].manifest.get("packages", {}).items()),
-        "sections": sections(corpus is not None, evaluation),
+        "sections": sections(corpus is not None, list(training), evaluation),
     }
 
 
-def sections(has_corpus: bool, evaluation: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def sections(has_corpus: bool, training: Sequence[str], evaluation: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """The ids and names of the page's sections, for its contents."""
     names = {"look": "what to look at", "chain": "the chain", "corpus": "corpus"}
     names |= {"dirt": "planted dirt"} if has_corpus else {}
     names |= {"tokenizer": "tokenizer"}
-    names |= {name: title if title.isupper() else title.lower() for name, title in TRAINING.items()}
+    names |= {name: TRAINING[name] if TRAINING[name].isupper() else TRAINING[name].lower() for name in training}
     names |= {"evaluate": "evaluation"}
     names |= {"differences": "differences"} if evaluation and evaluation["differences"] else {}
     names |= {"answers": "answers"} if evaluation else {}
@@ -129,7 +129,7 @@ def headline(found: Mapping[str, Sealed | None]) -> list[tuple[str, str]]:
     if found["pretrain"] and "parameters" in found["pretrain"].metrics:
         rows.append(("parameters", shown.short(found["pretrain"].metrics["parameters"])))
     results = found["evaluate"].metrics if found["evaluate"] else {}
-    for stage in ("ppo", "dpo", "sft"):
+    for stage in ("grpo", "ppo", "dpo", "sft"):
         for metric, told in (("wishes_met", "all wishes met"), ("rouge_l", "ROUGE-L")):
             if f"{stage}_{metric}" in results:
                 rows.append((f"{told}, {stage}", shown.number(results[f"{stage}_{metric}"])))

@@ -14,6 +14,7 @@ from pipeline.shown import counts, figures, number, size
 
 TRAINING = {
     "pretrain": "Pretraining", "sft": "Supervised fine-tuning", "reward": "Reward model", "dpo": "DPO", "ppo": "PPO",
+    "grpo": "GRPO",
 }  # fmt: skip
 # What the figures are of, in the page's order; any other metric follows under its own name.
 TITLES = {

@@ -4,18 +4,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.report.findings import Check, Facts, Finding, Points, ends, noise, values
+from pipeline.report.findings import DRAWN, Check, Facts, Finding, Points, ends, noise, values
 from pipeline.shown import number
 
-TRAINED = ("pretrain", "sft", "reward", "dpo", "ppo")
-FITTED = TRAINED[:-1]  # PPO's loss is no measure of progress
+FITTED = ("pretrain", "sft", "reward", "dpo")
+TRAINED = (*FITTED, *DRAWN)  # where answers are drawn, the loss is no measure of progress
 VALIDATION = ("heldout_bits_per_byte", "heldout_loss", "eval_loss")
 ENOUGH = 10  # points of a curve, below which nothing is said about its shape
 RISE = 0.02  # of its lowest value, above which a validation figure has risen
 SPIKE = 8.0  # standard deviations of the noise above the steps before
 CLIPPED = 0.5  # share of steps
 SLOWER = 0.67  # of the speed at the start
-LEAST_ENDED = 0.9  # share of PPO's answers that end
+LEAST_ENDED = 0.9  # share of drawn answers that end
+MOST_ALIKE = 0.5  # of GRPO's groups of answers
 
 
 def overfitting(facts: Facts) -> Iterator[Finding]:
@@ -69,15 +70,18 @@ def plateau(facts: Facts) -> Iterator[Finding]:
                 advice="A learning rate far too small or too large, frozen weights, or labels that carry no signal.",
                 grave=True,
             )
-    reward = facts.points("ppo", "score", "reward")
-    if len(reward) >= ENOUGH:
+    for stage in DRAWN:
+        reward = facts.points(stage, "score", "reward")
+        if len(reward) < ENOUGH:
+            continue
         first, last, chance = ends(reward)
         if last - first < chance:
+            price = "kl_coef" if stage == "ppo" else "beta"
             yield Finding(
-                stage="ppo",
-                what="The reward does not rise: PPO changed nothing that the reward model sees.",
+                stage=stage,
+                what=f"The reward does not rise: {stage.upper()} changed nothing that the reward model sees.",
                 evidence=f"Mean of the first fifth {number(first)}, of the last fifth {number(last)}.",
-                advice="Raise learning_rate, lower kl_coef, or train for more steps.",
+                advice=f"Raise learning_rate, lower {price}, or train for more steps.",
             )
 
 
@@ -204,15 +208,28 @@ def slower(facts: Facts) -> Iterator[Finding]:
 
 
 def unended(facts: Facts) -> Iterator[Finding]:
-    """Answers that PPO no longer lets end."""
-    ended = facts.points("ppo", "ended")
-    if len(ended) >= 4 and (last := ends(ended)[1]) < LEAST_ENDED:
+    """Answers that are no longer let end."""
+    for stage in DRAWN:
+        ended = facts.points(stage, "ended")
+        if len(ended) >= 4 and (last := ends(ended)[1]) < LEAST_ENDED:
+            yield Finding(
+                stage=stage,
+                what="Answers stop ending: the policy writes until its room is used up.",
+                evidence=f"{100 * ended[0][1]:.0f} % of the answers end at first, {100 * last:.0f} % at last.",
+                advice="Penalise answers without an end, or allow longer ones.",
+                grave=True,
+            )
+
+
+def alike(facts: Facts) -> Iterator[Finding]:
+    """Groups of answers that the reward cannot tell apart."""
+    share = facts.metrics.get("grpo", {}).get("groups_all_alike_last", 0.0)
+    if share > MOST_ALIKE:
         yield Finding(
-            stage="ppo",
-            what="Answers stop ending: the policy writes until its room is used up.",
-            evidence=f"{100 * ended[0][1]:.0f} % of the answers end at the first step, {100 * last:.0f} % at last.",
-            advice="Penalise answers without an end, or allow longer ones.",
-            grave=True,
+            stage="grpo",
+            what="Most groups of answers are rewarded all alike, so most of a step teaches nothing.",
+            evidence=f"{100 * share:.0f} % of the groups in the last tenth of the steps.",
+            advice="A finer reward, harder prompts, a higher temperature, or more answers to a prompt.",
         )
 
 
@@ -237,6 +254,7 @@ CHECKS = (
     Check(looks_for="gradients that are mostly clipped", needs=FITTED, find=clipping),
     Check(looks_for="steps left out", needs=TRAINED, find=skipped),
     Check(looks_for="training that slows down", needs=TRAINED, find=slower),
-    Check(looks_for="answers that no longer end", needs=("ppo",), find=unended),
+    Check(looks_for="answers that no longer end", needs=DRAWN, find=unended),
+    Check(looks_for="answers that are all rewarded alike", needs=("grpo",), find=alike),
     Check(looks_for="chosen answers that become much less likely", needs=("dpo",), find=vanishing_chosen),
 )

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 from pipeline.adapter import lora_config, merge, quantization, unrounded
-from pipeline.chat import END_OF_TURN, PAD, START_OF_TURN, TEMPLATE, stop_ids
+from pipeline.chat import END_OF_TURN, PAD, START_OF_TURN, TEMPLATE, save_chat_model
 from pipeline.chat_gate import ChatGate
 from pipeline.generate import window
 from pipeline.intervals import bootstrap_mean
@@ -70,7 +70,7 @@ def run(job: Job) -> dict[str, float]:
         final, metrics["merge_logit_difference"] = merge(
             final, sequences, job.out / "adapter", recipe.lora.merge_tolerance
         )
-    save(final, tokenizer, job.out / "model")
+    save_chat_model(final, tokenizer, job.out / "model")
     return {
         "conversations": len(rows),
         "conversations_too_long": left_out.counts["too_long"] + left_out.counts["answer_cut_off"],
@@ -172,16 +172,6 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, rows: Sequence[Row], limi
     score_trained_positions_only(model)
     trainer.add_callback(KeepOrder(trainer))
     return trainer
-
-
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Writes what AutoModelForCausalLM and AutoTokenizer load, with the tokens that end an answer."""
-    model.generation_config = GenerationConfig(
-        eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
-    )
-    model.config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 @torch.no_grad()

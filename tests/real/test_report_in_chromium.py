@@ -126,12 +126,12 @@ def test_every_section_is_visible_and_nothing_is_wider_than_the_page(tmp_path, w
     assert found["content"] <= found["view"]
     assert found["wide"] == []
     names = [name for name, *_ in found["sections"]]
-    trained = ["pretrain", "sft", "preferences", "reward", "dpo", "ppo"]
+    trained = ["pretrain", "sft", "preferences", "reward", "dpo", "ppo", "grpo"]
     measured = ["evaluate", "differences", "answers"]
     assert names == ["look", "chain", "corpus", "dirt", "tokenizer", *trained, *measured, "provenance"]
     for name, across, down, visibility in found["sections"]:
         assert across > 300 and down > 60 and visibility == "visible", name
-    assert found["plots"] == 19 and found["empty"] == 0 and found["narrow"] == 0
+    assert found["plots"] == 23 and found["empty"] == 0 and found["narrow"] == 0
     assert found["focusable"] == found["reachable"] > 40
     # By keyboard: arrows read a curve, + zooms all of its stage's curves and no others, 0 shows the whole again.
     assert re.fullmatch(r"step 10: training [\d.]+", found["read"])

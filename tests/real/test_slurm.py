@@ -139,12 +139,12 @@ def test_cancel_takes_the_jobs_of_a_run_out_of_the_queue(cluster, tmp_path):
 
 def test_the_stages_that_a_recipe_still_needs_become_a_chain_of_jobs(finished):
     jobs = finished.submit()
-    assert list(jobs) == ["check-toy", "sft", "preferences", "reward", "dpo", "ppo", "evaluate", "report"]
+    assert list(jobs) == ["check-toy", "sft", "preferences", "reward", "dpo", "ppo", "grpo", "evaluate", "report"]
     assert "toy/report: is queued already, as job" in finished.make("submit").stdout
     finished.wait(jobs, 800)
     assert finished.make("submit").stdout == "toy: every stage is done\n"
     rows = finished.make("status").stdout.splitlines()
-    assert [line.split()[1] for line in rows[1:]] == ["done"] * 11
+    assert [line.split()[1] for line in rows[1:]] == ["done"] * 12
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.runs", "verify", "--recipe", "toy", "--runs", str(finished.runs)],
         cwd=ROOT, capture_output=True, text=True, check=False,

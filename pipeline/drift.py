@@ -6,13 +6,15 @@ distributions of the next token are compared whole. The sum over an answer is an
 from the reference, in nats an answer, and never negative, unlike the difference of the tokens' own log-probabilities.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pipeline.chat import stop_ids
 from pipeline.generate import generate, window
@@ -84,11 +86,33 @@ class Drift:
         return each.sum(1).double().numpy()
 
 
-class LogDrift(TrainerCallback):
-    """Puts KL and length into the log, a few times in a training and at its end."""
+def load_model(model_path: Path) -> Any:
+    """A causal language model in float32."""
+    return AutoModelForCausalLM.from_pretrained(
+        model_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
 
-    def __init__(self, trainer: Any, drift: Drift) -> None:
-        self.trainer, self.drift = trainer, drift
+
+def reference_of(trainer: Any, model_path: Path) -> Callable[[], AbstractContextManager[Any]]:
+    """What gives the reference: the model without its adapter, or the SFT model loaded once more."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model, PeftModel):
+
+        @contextmanager
+        def without_adapter() -> Iterator[Any]:
+            with model.disable_adapter():
+                yield model
+
+        return without_adapter
+    frozen = load_model(model_path).to(model.device).requires_grad_(False).eval()
+    return lambda: nullcontext(frozen)
+
+
+class LogDrift(TrainerCallback):
+    """Puts KL and length into the log under the given names, a few times in a training and at its end."""
+
+    def __init__(self, trainer: Any, drift: Drift, kl: str = "kl", length: str = "length") -> None:
+        self.trainer, self.drift, self.names = trainer, drift, (kl, length)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -98,5 +122,5 @@ class LogDrift(TrainerCallback):
             return
         kl, length = self.drift.measure(self.trainer.accelerator.unwrap_model(self.trainer.model), NUM_PROMPTS)
         metrics = self.trainer._metrics["train"]
-        metrics["kl"].append(float(kl.mean()))
-        metrics["length"].append(float(length.mean()))
+        for name, values in zip(self.names, (kl, length), strict=True):
+            metrics[name].append(float(values.mean()))
