@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipeline.report.curves import MAX_POINTS, chart, charts, reward_over_kl, rounded, thinned
+from pipeline.report.curves import MAX_POINTS, chart, charts, gold_over_kl, reward_over_kl, rounded, thinned
 from pipeline.report.findings import series
 
 
@@ -57,3 +57,13 @@ def test_reward_over_kl_is_coloured_by_thirds_of_the_training():
 @pytest.mark.parametrize(("value", "expected"), [(1234567.0, 1234600), (0.123456789, 0.12346), (3.0, 3), (0.0, 0)])
 def test_numbers_in_the_page_have_as_many_digits_as_can_be_seen(value, expected):
     assert rounded(value) == expected
+
+
+def test_the_gold_score_is_drawn_over_kl_with_its_interval():
+    rows = [{"kl": kl, "gold": 0.9, "gold_low": 0.8, "gold_high": 0.95} for kl in (2.0, 1.0, 3.0)]
+    drawn = gold_over_kl(rows)
+    assert drawn["x"] == [1, 2, 3] and drawn["kind"] == "points"
+    assert [(line["name"], line["values"]) for line in drawn["lines"]] == [
+        ("gold score", [0.9] * 3), ("low", [0.8] * 3), ("high (95 %)", [0.95] * 3),
+    ]  # fmt: skip
+    assert gold_over_kl(rows[:2]) is None

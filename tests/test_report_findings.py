@@ -14,6 +14,7 @@ from pipeline.report.result_checks import (
     forgetting,
     greedy_filter,
     no_gain,
+    past_the_best,
     proxy_against_truth,
     uncertified,
     unused_vocabulary,
@@ -70,6 +71,14 @@ def results(**found: tuple[float, float, float]) -> dict[str, float]:
 
 def judged(stage: str, rows: list[dict], **found: tuple[float, float, float]) -> Facts:
     return Facts(logs={stage: rows}, metrics={stage: {}, "evaluate": results(**found)})
+
+
+def optimised(*gold: float) -> Facts:
+    rows = [
+        {"kl": 1.0 + i, "score": i / 2, "gold": value, "gold_low": value - 0.02, "gold_high": value + 0.02}
+        for i, value in enumerate(gold)
+    ]
+    return Facts(metrics={"ppo": {}}, optimised=rows)
 
 
 def ppo(reward=lambda step: step / 100, **more) -> list[dict]:
@@ -137,6 +146,9 @@ FAULTS = [
     ]),
     (unended, facts("ppo", ppo(ended=lambda step: 1 - step / 50)), "stop ending", [
         facts("ppo", ppo(ended=lambda step: 0.97)), facts("ppo", ppo()),
+    ]),
+    (past_the_best, optimised(0.90, 0.95, 0.85), "over-optimised", [
+        optimised(0.90, 0.95, 0.94), optimised(0.95, 0.85),
     ]),
     (alike, facts("grpo", groups_all_alike_last=0.7), "all alike", [facts("grpo", groups_all_alike_last=0.2)]),
     (vanishing_chosen, facts("dpo", logps_chosen_before=-100.0, logps_chosen=-150.0), "chosen answers much less", [

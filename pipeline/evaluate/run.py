@@ -18,6 +18,7 @@ from pipeline.evaluate.exam import Exam, Measures
 from pipeline.evaluate.judged import JudgedWinRate
 from pipeline.evaluate.leakage import Leakage
 from pipeline.evaluate.models import Candidate, candidates
+from pipeline.evaluate.optimised import Optimised, answers_of
 from pipeline.evaluate.prompt_sets import instructions, safety
 from pipeline.evaluate.recipe import Recipe
 from pipeline.evaluate.results import metrics, scores, table
@@ -84,6 +85,8 @@ def prepared(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[Exam
         if recipe.win_rate:
             judge = next((folder for key, folder in job.inputs.items() if key.split("/")[-1] == "reward"), None)
             exams.append(WinRate(answers, models, judge, VERSUS))
+        if recipe.answers == "wishes" and (trained := answers_of(job.inputs)):
+            exams.append(Optimised(job.needs("collect"), trained, job.seed))
         if recipe.judge:
             exams.append(JudgedWinRate(answers, models, recipe.judge, job.resume))
     documents = heldout(corpus, recipe.num_heldout_documents, job.seed) if corpus else []

@@ -5,7 +5,7 @@ A chart is {"title", "unit", "x_label", "kind": "line" or "points", "x": [..], "
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report.findings import DRAWN, Points, series
@@ -61,6 +61,15 @@ def reward_over_kl(log: list[dict[str, Any]]) -> dict[str, Any] | None:
     parts = {"first third": steps[:third], "second": steps[third : 2 * third], "last third": steps[2 * third :]}
     lines = {name: [(kl[step], reward[step]) for step in part] for name, part in parts.items() if part}
     return chart("Reward against KL", "reward an answer", "KL, nats an answer", lines, kind="points")
+
+
+def gold_over_kl(rows: Sequence[Mapping[str, float]]) -> dict[str, Any] | None:
+    """The gold judge's score over KL of the answers drawn in training, as evaluate found: a point each part of it."""
+    if len(rows) < 3:
+        return None
+    names = {"gold": "gold score", "gold_low": "low", "gold_high": "high (95 %)"}
+    lines = {name: [(row["kl"], row[key]) for row in rows] for key, name in names.items()}
+    return chart("Gold judge against KL", "gold score", "KL, nats an answer", lines, kind="points")
 
 
 def chart(title: str, unit: str, x_label: str, lines: Mapping[str, Points], kind: str = "line") -> dict[str, Any]:

@@ -29,13 +29,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Logs, flat metrics and resolved recipes by stage, the corpus's funnel and the evaluation's certificates."""
+    """Logs, flat metrics and resolved recipes by stage, the corpus's funnel the evaluation's certificates, and
+    what it says of the answers that PPO drew."""
 
     logs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     funnel: list[dict[str, Any]] = field(default_factory=list)
     certificates: list[dict[str, Any]] = field(default_factory=list)
+    optimised: list[dict[str, Any]] = field(default_factory=list)
 
     def points(self, stage: str, *keys: str) -> Points:
         """(step, value) of the first of the keys that the stage's log has."""

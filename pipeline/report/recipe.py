@@ -19,7 +19,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="report",
-    version=6,
+    version=7,
     recipe=Recipe,
     verb="pipeline.report.run:run",
     reads=(

@@ -53,6 +53,22 @@ def proxy_against_truth(facts: Facts) -> Iterator[Finding]:
                 break
 
 
+def past_the_best(facts: Facts) -> Iterator[Finding]:
+    """PPO that went on after the gold judge's score of its answers had begun to fall."""
+    if len(facts.optimised) < 3:
+        return
+    best, last = max(facts.optimised, key=lambda row: row["gold"]), facts.optimised[-1]
+    if best["gold_low"] > last["gold_high"]:
+        yield Finding(
+            stage="ppo",
+            what="The gold judge's score of PPO's answers fell before the training had ended: it was over-optimised.",
+            evidence=f"{number(best['gold'])} at {number(best['kl'])} nats an answer, {number(last['gold'])} at "
+            f"{number(last['kl'])}, while the reward went from {number(best['score'])} to {number(last['score'])}.",
+            advice=f"Stop where it was best: kl_budget: {number(best['kl'])}, or a higher kl_coef.",
+            grave=True,
+        )
+
+
 def no_gain(facts: Facts) -> Iterator[Finding]:
     """An aligned model that is not better than the chat model that it was made from, beyond noise."""
     results = facts.metrics.get("evaluate", {})
@@ -170,6 +186,7 @@ CHECKS = (
     Check(
         looks_for="a reward that rises while what it stands for falls", needs=("evaluate",), find=proxy_against_truth
     ),
+    Check(looks_for="PPO past its best", needs=("ppo",), find=past_the_best),
     Check(looks_for="alignment without a gain", needs=ALIGNED, find=no_gain),
     Check(looks_for="forgetting", needs=("evaluate",), find=forgetting),
     Check(looks_for="a reward model that goes by length", needs=("reward",), find=chooses_by_length),

@@ -71,7 +71,7 @@ def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None]) -
     sealed = [one for one in found.values() if one]
     corpus, tokenizer, evaluate = found["corpus"], found["tokenizer"], found["evaluate"]
     evaluation = evaluation_section(evaluate, recipe) if evaluate else None
-    training = {name: one and training_section(name, one) for name, one in found.items() if name in TRAINING}
+    training = {name: one and training_section(name, one, evaluate) for name, one in found.items() if name in TRAINING}
     findings, silent = look(facts(found), (*training_checks.CHECKS, *result_checks.CHECKS))
     return {
         "title": recipe.title or run_name,
@@ -116,6 +116,7 @@ def facts(found: Mapping[str, Sealed | None]) -> Facts:
         recipes={name: one.manifest["recipe"] for name, one in sealed.items()},
         funnel=(sealed["corpus"].json("funnel.json") or []) if "corpus" in sealed else [],
         certificates=results.get("certificates", []),
+        optimised=results.get("optimised", []),
     )
 
 

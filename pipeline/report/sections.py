@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.render import without_paths
 from pipeline.report import figure
-from pipeline.report.curves import charts
+from pipeline.report.curves import charts, gold_over_kl
 from pipeline.report.read import Sealed, cut, dropped, with_interval
 from pipeline.report.recipe import Recipe
 from pipeline.shown import counts, figures, number, size
@@ -69,16 +69,21 @@ def tokenizer_section(tokenizer: Sealed) -> dict[str, Any]:
     }
 
 
-def training_section(name: str, one: Sealed) -> dict[str, Any]:
-    """Curves of a training, and for the reward model its accuracy beside the baselines' and its margins."""
+def training_section(name: str, one: Sealed, evaluate: Sealed | None = None) -> dict[str, Any]:
+    """Curves of a training, of PPO with what the gold judge said of its answers; for the reward model its accuracy
+    beside the baselines' and its margins."""
     accuracies = {row["name"]: row for row in with_interval(one.metrics, "accuracy_")}
     rows = [{**accuracies[key], "name": words} for key, words in BASELINES.items() if key in accuracies]
     margins = one.json("margins.json") if name == "reward" else None
     bins = (margins or {}).get("calibration")
+    drawings = charts(name, one.rows("log.jsonl"))
+    optimised = (evaluate.json("results.json") or {}).get("optimised", []) if evaluate and name == "ppo" else []
+    if drawn := gold_over_kl(optimised):
+        drawings.insert(1, drawn)
     return {
         "name": name,
         "title": TRAINING[name],
-        "charts": charts(name, one.rows("log.jsonl")),
+        "charts": drawings,
         "baselines": figure.whiskers(rows, share=True) if name == "reward" and rows else [],
         "margins": figure.histogram(margins["edges"], margins["counts"]) if margins else None,
         "pairs": margins["num_pairs"] if margins else None,
