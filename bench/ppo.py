@@ -7,6 +7,7 @@ turns. Prints a table and writes bench/ppo.json.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,12 +24,13 @@ from pipeline.chat import render_prompt
 from pipeline.machine import describe
 
 RUNNER = Path(__file__).with_name("ppo_runner.py")
-# What both libraries are told: their own defaults, but for the sizes.
+# What both libraries are told. One mini-batch a pass: TRL's accelerator accumulates over the whole batch, whatever
+# num_mini_batches says, so that more of them would be more updates for ours alone.
 COMMON: dict[str, Any] = {
-    "mini_batches": 2, "epochs": 4, "temperature": 1.0, "missing_eos_penalty": 1.0, "kl_coef": 0.05, "seed": 0,
+    "mini_batches": 1, "epochs": 4, "temperature": 1.0, "missing_eos_penalty": 1.0, "kl_coef": 0.05, "seed": 0,
 }  # fmt: skip
 SPEED = {"batch": 64, "episodes": 128, "length": 100, "learning_rate": 1e-5}
-SCORE = {"batch": 64, "episodes": 1024, "length": 200, "learning_rate": 1e-4}
+SCORE = {"batch": 64, "episodes": 512, "length": 200, "learning_rate": 1e-4}
 # (episodes at once in an update, in a forward without gradient) that each library is tried at.
 BATCHES = ((8, 32), (16, 32), (32, 32), (32, 64))
 
@@ -53,7 +55,8 @@ def run(python: str, spec: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A run's result. Raises CalledProcessError where it fails."""
     place, out = folder / "spec.json", folder / "out.json"
     place.write_text(json.dumps({**spec, "out": str(out)}), encoding="utf-8")
-    subprocess.run([python, str(RUNNER), str(place)], check=True, stdout=subprocess.DEVNULL)
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([python, str(RUNNER), str(place)], check=True, stdout=subprocess.DEVNULL, env=env)
     return json.loads(out.read_text(encoding="utf-8"))
 
 
@@ -73,12 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--peer-python", required=True, help="the Python of an environment with trl==1.12.0")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--num-prompts", type=int, default=512)
     args = parser.parse_args(argv)
     policy, reward = (str(args.run.resolve() / stage / "model") for stage in ("sft", "reward"))
     tokenizer = AutoTokenizer.from_pretrained(policy)
     lines = (args.run / "collect" / "prompts" / "rl.jsonl").read_text(encoding="utf-8").splitlines()
-    prompts = [json.loads(line)["prompt"] for line in lines[: args.num_prompts]]
+    prompts = [json.loads(line)["prompt"] for line in lines]
+    # On its data's last batch TRL's accelerator makes an update of every micro-batch: it must not come so far.
+    assert len(prompts) // SCORE["batch"] > SCORE["episodes"] // SCORE["batch"], "too few prompts"
     shared = {**COMMON, "prompts": prompts, "ids": [render_prompt(tokenizer, prompt) for prompt in prompts]}
     pythons = {"ours, value head": sys.executable, "ours, four models": sys.executable, "trl": args.peer_python}
     found: dict[str, Any] = {"hardware": describe(), "speed": {}, "scores": {}}
@@ -105,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "episodes_per_cpu_second": statistics.median(one["episodes"] / one["cpu_seconds"] for one in results),
                 "peak_bytes_above": statistics.median(one["peak_bytes_above"] for one in results),
                 "sizes": [specs[kind]["micro"], specs[kind]["rollout"]],
+                "packages": results[0]["packages"],
                 "turns": [round(one["seconds"], 2) for one in results],
             }
         show(found)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def ours(spec: dict[str, Any], folder: str) -> tuple[Any, Any]:
         missing_eos_penalty=spec["missing_eos_penalty"],
         learning_rate=spec["learning_rate"],
         kl_coef=spec["kl_coef"],
+        max_grad_norm=1e9,  # TRL's clips nothing
         save_steps=10**6,
         num_samples=0,
     )
@@ -57,7 +59,7 @@ def ours(spec: dict[str, Any], folder: str) -> tuple[Any, Any]:
         value_model=None if spec["value"] == "head" else spec["reward"],
     )
     log = Path(folder) / "log.jsonl"
-    return trainer.train, lambda: [json.loads(line)["score"] for line in log.read_text(encoding="utf-8").splitlines()]
+    return trainer.train, lambda: [json.loads(line)["reward"] for line in log.read_text(encoding="utf-8").splitlines()]
 
 
 def theirs(spec: dict[str, Any], folder: str) -> tuple[Any, Any]:
@@ -126,6 +128,7 @@ def main() -> int:
             "loaded_bytes": loaded,
             "peak_bytes_above": status("VmHWM") - loaded,
             "scores": scores(),
+            "packages": {name: version(name) for name in ("torch", "transformers", "accelerate", "trl")},
         }
     Path(spec["out"]).write_text(json.dumps(found), encoding="utf-8")
     return 0

@@ -85,7 +85,7 @@ def messages_of(table: ChatTable, row: Row, where: str) -> list[Message]:
     if table.format == "alpaca":
         return [*system, *_alpaca(values, where)]
     if table.format == "transcripts":
-        return [*system, *transcript(values["transcript"], theirs["transcript"], where)]
+        return [*system, *transcript(values["transcript"])]
     if table.format == "prompt":
         return [*system, *turns(values["prompt"], "user", table, theirs["prompt"], where)]
     if table.format == "prompt_completion":
@@ -117,16 +117,14 @@ def prompt_of(table: PromptTable, row: Row, where: str) -> list[Message]:
     messages = messages_of(table, row, where)
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
-    if not messages:
-        raise UserError(f"{where}: holds no prompt, nothing but an assistant's messages.")
     return messages
 
 
-def transcript(text: Any, name: str, where: str) -> list[Message]:
-    """The turns of one text. Raises UserError where it has none."""
+def transcript(text: Any) -> list[Message]:
+    """The turns of one text; none where it does not begin with a turn, which the chat gate counts as empty."""
     before, *parts = TURN.split(text) if isinstance(text, str) else ("",)
-    if not parts or before.strip():
-        raise UserError(f"{where}: the column '{name}' is no text that begins with a turn ('\\n\\nHuman: ..').")
+    if before.strip():
+        return []
     return [
         {"role": SPEAKERS[who], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)
     ]

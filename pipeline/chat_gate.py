@@ -99,6 +99,7 @@ class ChatGate:
 
     def prompt(self, messages: Sequence[Message], where: str) -> list[int]:
         """The ids after which the model's answer begins, checked with a probe in the answer's place."""
+        self.check_messages(messages, where)
         self.conversation([*messages, {"role": "assistant", "content": PROBE}], where)
         return render_prompt(self.tokenizer, messages)
 

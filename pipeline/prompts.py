@@ -49,15 +49,21 @@ def load_prompts(job: Job, tokenizer: Any, *, window: int | None, max_completion
     rows = screened(own_rows(recipe.prompts) if recipe.prompts else read_rows(path, job.stage), screening)
     metrics = screening.finish(job.stage, job.out)
     gate = ChatGate(tokenizer)
-    encoded, left_out = [], Counter[str]()
+    encoded, faults = [], []
     for row in rows:
         try:
             encoded.append((row, gate.prompt(row["prompt"], row["where"])))
-        except Unusable as error:
-            left_out[error.reason] += 1
-            # Among rows that others wrote a few are always broken; collect's own never are.
-            if recipe.prompts is None or left_out.total() > MOST_LEFT_OUT * len(rows):
+        except Unusable as fault:
+            faults.append(fault)
+            if recipe.prompts is None:  # collect's own never are broken
                 raise
+    left_out = Counter(fault.reason for fault in faults)
+    if len(faults) > MOST_LEFT_OUT * len(rows):
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()))
+        raise UserError(
+            f"{job.stage}: {len(faults)} of {len(rows)} prompts cannot be used ({reasons}), more than "
+            f"{100 * MOST_LEFT_OUT:g} %. The first: {faults[0]}"
+        )
     metrics |= {f"left_out_{reason}": count for reason, count in sorted(left_out.items())}
     fitting = [(row, ids) for row, ids in encoded if len(ids) <= room]
     if not fitting:

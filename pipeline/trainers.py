@@ -10,6 +10,7 @@ is NaN, and loses all since the last checkpoint on SIGTERM. What is here mends t
 """
 
 import contextlib
+import functools
 import json
 import logging
 import math
@@ -272,6 +273,7 @@ def score_trained_positions_only(model: Any, temperature: float = 1.0) -> bool:
         return False
     inner = model.forward
 
+    @functools.wraps(type(model).forward)  # what looks at its parameters must find the model's own
     def forward(
         self: Any,
         *args: Any,

@@ -24,6 +24,7 @@ ADAPTERS = ("adapter.py", "lora.py")
 SCREEN = ("screen", "secrets.py", "words.py")
 TEXTS = ("coarse_words.py", "labelled.py", "sentences.py", "text_classifier.py", "train_classifier.py")
 DRIFT = ("drift.py", "generate.py", "intervals.py")
+JUDGED = ("functions.py", "ppo/data.py", "ppo/load.py", "ppo/rewards.py")
 ANSWERS = ("classifier.py", "generate.py", "prompts.py")
 SHARED = {
     "collect": ["world", "formats.py"],
@@ -34,8 +35,8 @@ SHARED = {
     "preferences": [*SCREEN, *CHATS, *TABLES, "functions.py", "generate.py", "classifier.py", "world", "judging"],
     "reward": [*CHATS, "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],
     "dpo": [*CHATS, *ADAPTERS, *DRIFT, "trainers.py", "length_grouped.py", "pairs.py"],
-    "ppo": [*SCREEN, *CHATS, *ADAPTERS, *ANSWERS, "training_state.py"],
-    "grpo": [*SCREEN, *CHATS, *ADAPTERS, *ANSWERS, *DRIFT, "trainers.py", "functions.py", "ppo/data.py"],
+    "ppo": [*SCREEN, *CHATS, *ADAPTERS, *ANSWERS, *TABLES, "training_state.py"],
+    "grpo": [*SCREEN, *CHATS, *ADAPTERS, *ANSWERS, *TABLES, *DRIFT, *JUDGED, "trainers.py"],
     "evaluate": [
         *("chat.py", "classifier.py", "generate.py", "store.py", "packing.py", "intervals.py", "world", "judging"),
         *TEXTS,

@@ -6,13 +6,15 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from pipeline.grpo import episodes
+from pipeline.grpo.episodes import Reward
 from pipeline.grpo.recipe import WITHOUT_EFFECT, Recipe, identity
-from pipeline.grpo.train import run
+from pipeline.grpo.train import count_positions, run
 from pipeline.recipe import override, validate
 from pipeline.stage import Job, UserError
+from pipeline.trainers import score_trained_positions_only
 from pipeline.trl_keys import TABLE
 from tests.test_ppo_trainer import ROWS, save_reward_model
 from tests.toy_pairs import save_toy_model, write_jsonl
@@ -115,6 +117,55 @@ def test_a_killed_run_goes_on_to_the_same_weights(inputs, trained, tmp_path):
     assert [entry["step"] for entry in entries(killed.out)] == list(range(1, 7))
 
 
+def test_left_padded_prompts_are_scored_at_the_positions_at_which_they_were_answered(inputs, tmp_path):
+    """Of learned positions, which unlike rotary ones do not bear a shift."""
+    tokenizer = AutoTokenizer.from_pretrained(inputs["sft"] / "model")
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=16, n_layer=1, n_head=2))
+    torch.nn.init.normal_(model.transformer.wpe.weight)
+    score_trained_positions_only(model)
+    model.register_forward_pre_hook(count_positions, with_kwargs=True)
+    row, answer = [5, 6, 7, 8, 9], slice(2, 4)  # two tokens of prompt, the answer's log-probabilities at 1 to 3
+    labels = torch.tensor([[-100, -100, *row[2:]]])
+    alone = model(torch.tensor([row]), attention_mask=torch.ones(1, 5), labels=labels, fused_lm_head=True)
+    padded = model(
+        torch.tensor([[3, 3, 3, *row]]), attention_mask=torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1]]),
+        labels=torch.tensor([[-100] * 5 + row[2:]]), fused_lm_head=True,
+    )  # fmt: skip
+    assert torch.allclose(padded.log_probs[:, -3:], alone.log_probs[:, -3:], atol=1e-6)
+    assert alone.log_probs[0, answer].abs().min() > 0
+
+
+class State:
+    """What the trainer tells a reward function of itself."""
+
+    def __init__(self, step: int, log_history: list[dict]) -> None:
+        self.global_step, self.max_steps, self.log_history = step, 6, log_history
+
+
+def rewarded(tmp_path, tokenizer, scores, state, penalty=0.0, ids=((2,), (5, 2))):
+    reward = Reward(
+        lambda *_: scores, [{"prompt": []}], tokenizer, tmp_path / "samples.jsonl", keep=0, penalty=penalty
+    )
+    answers = [[{"role": "assistant", "content": "x"}]] * len(scores)
+    return reward(
+        completions=answers, completion_ids=ids, row=[0] * len(scores), trainer_state=state, log_metric=lambda *_: None
+    )
+
+
+def test_a_resumed_run_knows_that_rewards_differed_before(inputs, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(inputs["sft"] / "model")
+    assert rewarded(tmp_path, tokenizer, [1.0, 1.0], State(5, [{"reward_std": 0.5}])) == [1.0, 1.0]
+    with pytest.raises(UserError, match="the reward is constant"):
+        rewarded(tmp_path, tokenizer, [1.0, 1.0], State(5, [{"reward_std": 0.0}]))
+
+
+def test_an_answer_without_an_end_pays_the_penalty(inputs, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(inputs["sft"] / "model")
+    earned = rewarded(tmp_path, tokenizer, [1.0, 2.0], State(0, []), penalty=0.5, ids=((5, 6), (5, 2)))
+    assert earned == [0.5, 2.0]
+
+
 def test_an_adapter_is_merged_and_kept_beside_the_model(inputs, tmp_path):
     job = make_job(tmp_path, inputs, {"learning_rate": 1e-2}, lora={"r": 4})
     metrics = run(job)
@@ -172,6 +223,10 @@ def test_what_it_cannot_do_without_is_named(inputs, tmp_path):
         ({"temperature": 0.0}, r"temperature = 0.0: must be above 0"),
         ({"max_completion_length": None}, "max_completion_length = None: must be above 0"),
         ({"num_iterations": 2}, "'num_iterations' would have no effect: every step draws its own answers"),
+        ({"epsilon": 0.1}, "'epsilon' would have no effect: answers are used once"),
+        ({"loss_type": "cispo"}, "loss_type = 'cispo': accepted here: grpo, bnpo, dr_grpo, dapo"),
+        ({"scale_rewards": "groups"}, "scale_rewards = 'groups': accepted here: group, batch, none"),
+        ({"top_p": 1.5}, r"top_p = 1.5: is a share"),
         ({"use_vllm": True}, "'use_vllm' would have no effect: answers are drawn by pipeline/generate.py"),
         ({"report_to": "wandb"}, "what is logged goes to log.jsonl"),
     ],
@@ -190,7 +245,9 @@ def test_the_function_and_no_interval_is_in_the_fingerprint(inputs):
     recipe = validate(Recipe, {"trainer": SMALL, "function": named}, "grpo.yaml")
     assert override(recipe, ["trainer.save_steps=7"], "grpo").hashed() == recipe.hashed()
     assert override(recipe, ["trainer.beta=0.3"], "grpo").hashed() != recipe.hashed()
-    assert len(identity(recipe)) == 64
+    assert set(identity(recipe)) == {"function"} and len(identity(recipe)["function"]) == 64
+    mine = {"path": str(inputs["collect"] / "prompts" / "rl.jsonl")}
+    assert set(identity(validate(Recipe, {"prompts": mine}, "grpo.yaml"))) == {"prompts"}
     assert identity(validate(Recipe, {}, "grpo.yaml")) is None
     with pytest.raises(UserError, match=r"grpo.yaml: function = nowhere:f: there is no file or module nowhere"):
         identity(validate(Recipe, {"function": "nowhere:f"}, "grpo.yaml"))

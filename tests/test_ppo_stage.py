@@ -90,10 +90,12 @@ def test_prompts_of_ones_own_are_read_without_their_answers_and_broken_ones_are_
     asked = [json.loads(line)["prompt"] for line in (job.out / "samples.jsonl").read_text().splitlines()]
     assert all(len(prompt) == 1 and prompt[0]["content"].startswith("fox ") for prompt in asked)
     write_jsonl(tmp_path / "mine.jsonl", [{"chosen": "\n\nHuman: \n\nAssistant: owl"}, {"chosen": turns[0]}])
-    with pytest.raises(UserError, match=r"mine.jsonl, line 1: message 1 \(user\) has no text"):
+    with pytest.raises(
+        UserError, match=r"1 of 2 prompts cannot be used \(empty 1\), more than 5 %. The first: .*mine.jsonl, line 1"
+    ):
         run(make_job(tmp_path / "broken", inputs, prompts=prompts))
     write_jsonl(tmp_path / "mine.jsonl", [{"chosen": "\n\nAssistant: owl"}])
-    with pytest.raises(UserError, match="holds no prompt, nothing but an assistant's messages"):
+    with pytest.raises(UserError, match=r"1 of 1 prompts cannot be used \(empty 1\)"):
         run(make_job(tmp_path / "answer", inputs, prompts=prompts))
 
 

@@ -78,7 +78,7 @@ def optimised(*gold: float) -> Facts:
         {"kl": 1.0 + i, "score": i / 2, "gold": value, "gold_low": value - 0.02, "gold_high": value + 0.02}
         for i, value in enumerate(gold)
     ]
-    return Facts(metrics={"ppo": {}}, optimised=rows)
+    return Facts(optimised=rows)
 
 
 def ppo(reward=lambda step: step / 100, **more) -> list[dict]:

@@ -60,6 +60,8 @@ TRANSCRIPT = {"format": "transcripts", "columns": {"transcript": "chosen"}}
         (SHAREGPT, {**shared(human="fox?", gpt="owl"), "system": "be brief"}, TOLD),
         ({**SHAREGPT, "roles": {"Q": "user"}}, shared(Q="a"), chat("a")),
         (TRANSCRIPT, {"chosen": "\n\nHuman: fox?\n\nAssistant: owl"}, ASKED),
+        (TRANSCRIPT, {"chosen": "fox? \n\nHuman: owl"}, []),  # the gate counts it as empty
+        (TRANSCRIPT, {"chosen": None}, []),
         (TRANSCRIPT, {"chosen": "\n\nHuman: a\n\nb \n\nAssistant: c:\n\nHuman: d"}, chat("a\n\nb", "c:", "d")),
     ],
 )
@@ -79,8 +81,7 @@ def test_each_layout_becomes_the_same_messages(tmp_path, keys, row, messages):
         (SIDES, {"prompt": 3, "completion": "b"}, "'prompt' is int, expected a text or a list of"),
         (SHAREGPT, {"conversations": "a"}, "'conversations' is str, expected a list of messages"),
         (SHAREGPT, {"conversations": [{"role": "user"}]}, "has no column 'from'. It has: role."),
-        (TRANSCRIPT, {"chosen": "fox?"}, "the column 'chosen' is no text that begins with a turn"),
-        (TRANSCRIPT, {"chosen": None}, "the column 'chosen' is no text that begins with a turn"),
+        (TRANSCRIPT, {"rejected": "\n\nHuman: fox?"}, "has no column 'chosen'. It has: rejected."),
     ],
 )
 def test_a_row_without_the_columns_is_refused_with_those_it_has(tmp_path, keys, row, message):

@@ -53,7 +53,7 @@ def test_the_most_aligned_finished_model_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (None, r"has not finished a model \(ppo, dpo, sft, pretrain\)\. Run `make all RECIPE=toy`"),
+        (None, r"has not finished a model \(grpo, ppo, dpo, sft, pretrain\)\. Run `make all RECIPE=toy`"),
         ("sft", "has not finished the stage sft. Run `make sft RECIPE=toy`"),
         ("reward", "--stage reward: gives no model to talk to. Accepted: pretrain, sft, dpo, ppo"),
     ],

@@ -9,6 +9,7 @@ from pipeline.chat import render_prompt, stop_ids
 from pipeline.classifier import score
 from pipeline.generate import generate
 from pipeline.ppo.data import step_seed
+from pipeline.ppo.model import bare
 from pipeline.ppo.rewards import CONSTANT_STEPS, SAME
 from pipeline.stage import UserError
 from pipeline.step_log import Log
@@ -27,7 +28,7 @@ class Draw:
 
     def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
         ids = [render_prompt(self.tokenizer, prompt) for prompt in prompts]
-        model = trainer.accelerator.unwrap_model(trainer.model)
+        model = bare(trainer.accelerator.unwrap_model(trainer.model))
         training = model.training
         answers = generate(
             model.eval(),
@@ -44,16 +45,19 @@ class Draw:
 
 
 class Reward:
-    """TRL's reward function: the judge's numbers, checked, with some answers of each step written to samples.jsonl.
+    """TRL's reward function: the judge's numbers, less `penalty` where an answer never ends; some answers of each step
+    are written to samples.jsonl.
 
     Raises UserError where a number is not finite, or where no two of the first steps' have differed.
     """
 
     __name__ = "reward"
 
-    def __init__(self, judge: Judge, rows: Sequence[dict[str, Any]], tokenizer: Any, samples: Path, keep: int) -> None:
+    def __init__(
+        self, judge: Judge, rows: Sequence[dict[str, Any]], tokenizer: Any, samples: Path, keep: int, penalty: float
+    ) -> None:
         self.judge, self.rows, self.ends = judge, rows, frozenset(stop_ids(tokenizer))
-        self.samples, self.keep = samples, keep
+        self.samples, self.keep, self.penalty = samples, keep, penalty
         self.log: Log | None = None
         self.lowest, self.highest = math.inf, -math.inf
 
@@ -77,8 +81,10 @@ class Reward:
                     f"{one['prompt']!r:.200}. The weights are as they were before the step; mend the reward."
                 )
         self.lowest, self.highest = min(self.lowest, *scores), max(self.highest, *scores)
-        last = step in (CONSTANT_STEPS, trainer_state.max_steps)
-        if last and self.highest - self.lowest <= SAME * max(1.0, abs(self.highest)):
+        # A resumed run knows from the log whether rewards differed before.
+        varied = any(entry.get("reward_std", 0.0) > SAME for entry in trainer_state.log_history)
+        alike = self.highest - self.lowest <= SAME * max(1.0, abs(self.highest))
+        if alike and not varied and step in (CONSTANT_STEPS, trainer_state.max_steps):
             raise UserError(
                 f"grpo: the reward is constant: {self.highest:.6g} for each answer so far, so there is nothing to "
                 "learn. Look at samples.jsonl, and at the reward model or function."
@@ -94,7 +100,7 @@ class Reward:
                     "score": scores[index], "ended": ended[index],
                 }
             )  # fmt: skip
-        return [float(value) for value in scores]
+        return [float(value) - self.penalty * (not over) for value, over in zip(scores, ended, strict=True)]
 
 
 def by_function(function: Callable[..., float]) -> Judge:

@@ -15,6 +15,7 @@ from pipeline.trl_keys import GRPOKeys, without_effect, without_intervals
 
 _DRAWING = "answers are drawn by pipeline/generate.py, which knows temperature, top_p and max_completion_length"
 _EVERY_STEP = "every step draws its own answers and uses them once, so that a killed run resumes exactly"
+_ONCE = "answers are used once, so the ratio of probabilities is always 1 and there is nothing to bound"
 _ONE_REWARD = "there is one reward: the reward model's, or the function's"
 _REFERENCE = "the reference is the SFT model throughout"
 _SAMPLES = "samples.jsonl holds some answers of each step"
@@ -43,11 +44,23 @@ WITHOUT_EFFECT = {
         ),
         _SAMPLES,
     ),
+    **dict.fromkeys(
+        (
+            "epsilon", "epsilon_high", "delta", "importance_sampling_level", "off_policy_mask_threshold",
+            "sapo_temperature_neg", "sapo_temperature_pos", "vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg",
+            "vespo_lambda_neg",
+        ),
+        _ONCE,
+    ),
+    "auto_find_batch_size": "a step has as many answers as the recipe says",
     "num_generations_eval": "the held-out prompts are measured by `evaluate`",
     "max_tool_calling_iterations": "the models here call no tools",
     "chat_template_kwargs": "the stage encodes the prompts by itself",
     "remove_unused_columns": "the stage makes the columns by itself",
 }  # fmt: skip
+# The losses that differ where the ratio is 1: in how they average over tokens and answers.
+LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo")
+SCALES = ("group", "batch", "none")
 # What a step draws where the recipe does not say.
 DEFAULTS = {
     "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_generations": 8,
@@ -63,6 +76,7 @@ class Recipe(StageRecipe):
     lora: a low-rank adapter in place of the full weights; the reference is then the model without it.
     prompts: prompts of your own, in place of those that collect found.
     max_prompts: at most so many of the prompts, drawn at random; null takes all.
+    missing_eos_penalty: taken off the score of an answer that never ends; the logged score is after it.
     num_samples: answers of each step that samples.jsonl keeps.
     screen: what is replaced in prompts, or drops them (pipeline/screen/keys.py).
     trainer: keys of trl's GRPOConfig. A step answers per_device_train_batch_size x gradient_accumulation_steps /
@@ -73,6 +87,7 @@ class Recipe(StageRecipe):
     lora: Lora | None = None
     prompts: PromptTable | None = None
     max_prompts: int | None = Field(default=None, ge=1)
+    missing_eos_penalty: float = Field(default=0.0, ge=0.0)
     num_samples: int = Field(default=2, ge=0)
     screen: Screen = Screen()
     trainer: Annotated[GRPOKeys, without_effect(WITHOUT_EFFECT)] = Field(default_factory=dict)
@@ -96,6 +111,12 @@ class Recipe(StageRecipe):
         for key, value in self.drawing.items():
             if value is None or not value > 0:
                 raise ValueError(f"trainer.{key} = {value}: must be above 0.")
+        if self.drawing["top_p"] > 1:
+            raise ValueError(f"trainer.top_p = {self.drawing['top_p']}: is a share, at most 1.")
+        for key, accepted in (("loss_type", LOSSES), ("scale_rewards", SCALES)):
+            value = self.trainer.get(key, accepted[0])
+            if value not in accepted:
+                raise ValueError(f"trainer.{key} = {value!r}: accepted here: {', '.join(accepted)}.")
         group = self.drawing["num_generations"]
         if group < 2:
             raise ValueError(

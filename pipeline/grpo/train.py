@@ -13,8 +13,10 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
@@ -35,8 +37,9 @@ from pipeline.stage import Job, UserError
 from pipeline.step_log import compared, read_log
 from pipeline.trainers import common, score_trained_positions_only, train
 
-# A step's answers are slow to draw: a checkpoint every 20 of them costs little beside, and saves minutes.
-SETTINGS = {"logging_steps": 1, "save_steps": 20, "remove_unused_columns": False}
+# A step's answers are slow to draw: a checkpoint every 20 of them costs little beside, and saves minutes. With dropout
+# an answer's probability would not be that with which it was drawn.
+SETTINGS = {"logging_steps": 1, "save_steps": 20, "remove_unused_columns": False, "disable_dropout": True}
 
 
 class PromptSampler(RepeatSampler):
@@ -104,12 +107,14 @@ def run(job: Job) -> dict[str, float]:
     trainer = make_trainer(job, model, tokenizer, prompts, make_judge(job, tokenizer, prompts))
     prompts.write(job.out, "grpo")
     seed = random.Random(f"{job.seed}/grpo/drift").getrandbits(32)
-    drift = Drift(tokenizer, prompts.ids, reference_of(trainer, model_path), longest, seed)
+    own = trainer.ref_model
+    reference = reference_of(trainer, model_path) if own is None else lambda: nullcontext(own)
+    drift = Drift(tokenizer, prompts.ids, reference, longest, seed)
     trainer.add_callback(LogDrift(trainer, drift, kl="kl_answer", length="length_at_1"))
     train(trainer, job, "grpo")
     shutil.copyfile(job.resume / "samples.jsonl", job.out / "samples.jsonl")
     final = trainer.accelerator.unwrap_model(trainer.model)
-    kl, lengths = drift.measure(final, NUM_PROMPTS_LAST)
+    kl, _ = drift.measure(final, NUM_PROMPTS_LAST)
     merged: dict[str, float] = {}
     if recipe.lora is not None:
         final, merged["merge_logit_difference"] = merge(
@@ -123,7 +128,7 @@ def run(job: Job) -> dict[str, float]:
         **compared(read_log(job.out / "log.jsonl"), ("score", "length", "ended", "entropy", "groups_all_alike")),
         "steps": steps,
         "episodes": steps * recipe.answers_a_step,
-        **means({"kl": kl, "length": lengths}, job.seed),
+        **means({"kl": kl}, job.seed),
         **merged,
         **prompts.metrics,
         "seconds": time.monotonic() - started,
@@ -138,14 +143,22 @@ def make_judge(job: Job, tokenizer: Any, prompts: Prompts) -> Judge:
     model, its_tokenizer = load_classifier(job.needs("reward") / "model", "reward")
     longest = max(len(ids) for ids in prompts.ids) + recipe.drawing["max_completion_length"]
     check_reward_model(model, its_tokenizer, tokenizer, longest)
-    return by_model(model, tokenizer)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return by_model(model.requires_grad_(False).to(device), tokenizer)
 
 
 def make_trainer(job: Job, model: Any, tokenizer: Any, prompts: Prompts, judge: Judge) -> AnsweringTrainer:
     """The trainer. A row of its data set names a prompt by its place; the judge sees the row that collect wrote."""
     recipe: Recipe = job.recipe
     settings = {**common(job), **SETTINGS, **recipe.drawing, **recipe.trainer}
-    reward = Reward(judge, prompts.rows, tokenizer, job.resume / "samples.jsonl", recipe.num_samples)
+    reward = Reward(
+        judge,
+        prompts.rows,
+        tokenizer,
+        job.resume / "samples.jsonl",
+        keep=recipe.num_samples,
+        penalty=recipe.missing_eos_penalty,
+    )
     rows = [{"prompt": row["prompt"], "row": place} for place, row in enumerate(prompts.rows)]
     with warnings.catch_warnings():
         # rollout_func is the only way to hand it answers; the version of trl is pinned, and tests run this.
@@ -162,4 +175,17 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, prompts: Prompts, judge: 
     for one in (model, trainer.ref_model):
         if one is not None:
             score_trained_positions_only(one, recipe.drawing["temperature"])
+    for one in (trainer.model, trainer.ref_model):
+        if one is not None:
+            one.register_forward_pre_hook(count_positions, with_kwargs=True)
     return trainer
+
+
+def count_positions(model: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Makes TRL's scoring of left-padded rows count positions from each row's first token, as drawing does.
+
+    Without it a model with learned positions (GPT-2) would be trained on other probabilities than it is used with.
+    """
+    if kwargs.get("fused_lm_head") and "position_ids" not in kwargs:
+        kwargs["position_ids"] = (kwargs["attention_mask"].long().cumsum(-1) - 1).clamp(min=0)  # (B, T)
+    return args, kwargs

@@ -26,7 +26,7 @@ CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
         "eval_rewards/margins": "held-out",
     }),
     ("Rewards", "beta x log-ratio", {"rewards/chosen": "chosen", "rewards/rejected": "rejected"}),
-    ("Reward", "an answer", {"score": "reward model", "reward": "standardised", "reward_with_kl": "less KL"}),
+    ("Reward", "an answer", {"score": "as scored", "reward": "standardised", "reward_with_kl": "less KL"}),
     ("KL to the reference", "nats an answer", {"kl": "KL"}),
     ("Answers that end", "share", {"ended": "ended"}),
     ("Length", "tokens an answer", {"length": "length"}),
@@ -35,6 +35,8 @@ CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Throughput", "tokens a second", {"tokens_per_second": "tokens"}),
     ("Throughput", "episodes a second", {"episodes_per_second": "episodes"}),
 )  # fmt: skip
+# The loss of a stage that compares answers is a mean over pairs; GRPO's has no unit.
+LOSS_UNITS = {"reward": "nats a pair", "dpo": "nats a pair", "grpo": "advantage times log-probability"}
 
 
 def charts(stage: str, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -42,8 +44,7 @@ def charts(stage: str, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for title, unit, keys in CURVES:
         lines = {name: points for key, name in keys.items() if (points := series(log, key))}
-        # The loss of a stage that compares answers is a mean over pairs.
-        told = "nats a pair" if title == "Loss" and stage in ("reward", "dpo") else unit
+        told = LOSS_UNITS.get(stage, unit) if title == "Loss" else unit
         if lines:
             found.append(chart(title, told, "step", lines))
     if stage in DRAWN and (drawn := reward_over_kl(log)):

@@ -186,7 +186,7 @@ CHECKS = (
     Check(
         looks_for="a reward that rises while what it stands for falls", needs=("evaluate",), find=proxy_against_truth
     ),
-    Check(looks_for="PPO past its best", needs=("ppo",), find=past_the_best),
+    Check(looks_for="PPO past its best", needs=("optimised",), find=past_the_best),
     Check(looks_for="alignment without a gain", needs=ALIGNED, find=no_gain),
     Check(looks_for="forgetting", needs=("evaluate",), find=forgetting),
     Check(looks_for="a reward model that goes by length", needs=("reward",), find=chooses_by_length),
