@@ -121,7 +121,9 @@ def test_left_padded_prompts_are_scored_at_the_positions_at_which_they_were_answ
     """Of learned positions, which unlike rotary ones do not bear a shift."""
     tokenizer = AutoTokenizer.from_pretrained(inputs["sft"] / "model")
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=16, n_layer=1, n_head=2))
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=16, n_layer=1, n_head=2)
+    ).eval()
     torch.nn.init.normal_(model.transformer.wpe.weight)
     score_trained_positions_only(model)
     model.register_forward_pre_hook(count_positions, with_kwargs=True)
