@@ -97,6 +97,7 @@ def test_each_layout_of_a_given_set_becomes_judged_answers(tmp_path, keys, row, 
     [
         ({}, {"chosen": [user("a"), said("b")], "rejected": [user("z"), said("c")]}, "different_prompts"),
         ({"format": "transcripts"}, {"chosen": "no turns", "rejected": HH}, "different_prompts"),
+        ({"format": "transcripts"}, {"chosen": f"by hand{HH}d", "rejected": f"by hand{HH}e"}, "different_prompts"),
         (CHOICES, {"q": "a", "x": "b", "y": "c", "won": 0}, "tie"),
         (CHOICES, {"q": "a", "x": "b", "y": "c", "won": None}, "no_label"),
         ({"format": "rated"}, {"prompt": "a", "answers": ["b", "c"], "scores": [1, None]}, "no_score"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.chat import Message
-from pipeline.chat_columns import TURN
+from pipeline.chat_columns import transcript
 from pipeline.preferences.recipe import NEEDED, OPTIONAL, Given
 from pipeline.stage import UserError
 from pipeline.table import Row, column, rows
@@ -55,13 +55,7 @@ def _pairs(values: Row, where: str, drop: Drop) -> Judged | None:
 
 
 def _transcripts(values: Row, where: str, drop: Drop) -> Judged | None:
-    sides = []
-    for side in ("chosen", "rejected"):
-        _, *parts = TURN.split(values[side] if isinstance(values[side], str) else "")
-        sides.append(
-            [{"role": ROLES[who], "content": text.strip()} for who, text in zip(parts[::2], parts[1::2], strict=True)]
-        )
-    return _whole(sides, values, where, drop)
+    return _whole([transcript(values[side]) for side in ("chosen", "rejected")], values, where, drop)
 
 
 def _whole(sides: list[list[Message]], values: Row, where: str, drop: Drop) -> Judged | None:
