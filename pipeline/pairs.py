@@ -68,9 +68,10 @@ def encode_pairs(
     """
     gate, dropped = ChatGate(tokenizer), Counter[str]()
     kept: dict[int, EncodedPair] = {}
+    known: dict[str, list[int]] = {}
     for index in sample_first(len(rows)):
         try:
-            pair = encode_pair(gate, rows[index])
+            pair = encode_pair(gate, rows[index], known)
         except Unusable as fault:
             if fault.reason != "empty":
                 raise
@@ -87,12 +88,23 @@ def encode_pairs(
     return [kept[index] for index in sorted(kept)], dropped
 
 
-def encode_pair(gate: ChatGate, row: dict[str, Any]) -> EncodedPair:
-    """One row's ids. Raises UserError where the chat gate refuses a side."""
+def encode_pair(gate: ChatGate, row: dict[str, Any], known: dict[str, list[int]] | None = None) -> EncodedPair:
+    """One row's ids. Raises UserError where the chat gate refuses a side.
+
+    known: the answers encoded so far, to which these are added. Four answers make six pairs, so each stands in three.
+    """
     prompt = render_prompt(gate.tokenizer, row["prompt"])
-    chosen, rejected = (answer_ids(gate, row, side, prompt) for side in ("chosen", "rejected"))
+    known = {} if known is None else known
+    ids = {}
+    for side in ("chosen", "rejected"):
+        key = json.dumps([row["prompt"], row[side]])
+        if key not in known:
+            known[key] = answer_ids(gate, row, side, prompt)
+        ids[side] = known[key]
     source = str(row.get("source") or "")
-    return EncodedPair(id=str(row["id"]), prompt_ids=prompt, chosen_ids=chosen, rejected_ids=rejected, source=source)
+    return EncodedPair(
+        id=str(row["id"]), prompt_ids=prompt, chosen_ids=ids["chosen"], rejected_ids=ids["rejected"], source=source
+    )
 
 
 def answer_ids(gate: ChatGate, row: dict[str, Any], side: str, prompt: list[int]) -> list[int]:

@@ -80,7 +80,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="dpo",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.dpo.train:run",
     reads=("sft", "preferences"),

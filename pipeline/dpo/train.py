@@ -12,6 +12,7 @@ margins 0.
 import math
 import random
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from transformers import AutoConfig, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 
@@ -65,6 +67,17 @@ class EncodedDPOTrainer(LengthGrouped, DPOTrainer):
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
+    has_own_head = False
+
+    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """TRL's. The reference is computed while the trainer is made, so this is where its model gets our head."""
+        if not self.has_own_head:
+            # The model itself, also under an adapter: peft changes its layers and not its forward.
+            plain = self.accelerator.unwrap_model(self.model)
+            score_trained_positions_only(plain.get_base_model() if isinstance(plain, PeftModel) else plain)
+            self.has_own_head = True
+        return super().compute_ref_log_probs(model, inputs)
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """TRL's, which logs the log-probabilities of both sides; the lengths of both sides are logged as well."""
         logged = self._metrics["train" if self.model.training else "eval"]
@@ -77,6 +90,8 @@ class EncodedDPOTrainer(LengthGrouped, DPOTrainer):
 def run(job: Job) -> dict[str, float]:
     """Trains the model; returns the first loss and the held-out margins and log-probabilities."""
     recipe: Recipe = job.recipe
+    # TRL asks transformers by an old name; a reader of the log can do nothing about it.
+    warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated", category=FutureWarning)
     start, source = time.monotonic(), job.needs("preferences")
     model_path = job.needs("sft") / "model"
     tokenizer = AutoTokenizer.from_pretrained(model_path)
@@ -138,16 +153,13 @@ def make_trainer(
     base = None if lora is None else load_model(model_path)
     if base is not None:
         del settings["model_init_kwargs"]
-    trainer = EncodedDPOTrainer(
+    return EncodedDPOTrainer(
         model=str(model_path) if base is None else base,
         args=DPOConfig(**settings),
         train_dataset=Dataset.from_list([row(pair) for pair in pairs]),
         processing_class=tokenizer,
         peft_config=None if lora is None else lora_config(lora, base, tokenizer),
     )
-    # The model itself, also under an adapter: peft changes its layers and not its forward.
-    score_trained_positions_only(trainer.model if base is None else base)
-    return trainer
 
 
 def row(pair: EncodedPair) -> dict[str, Any]:
@@ -202,11 +214,14 @@ def log_probabilities(trainer: DPOTrainer, pairs: Sequence[EncodedPair]) -> np.n
     """(num_pairs, 2): the summed log-probability that the policy gives each chosen and each rejected answer."""
     trainer.model.eval()
     size = trainer.args.per_device_eval_batch_size
-    found = []
-    for start in range(0, len(pairs), size):
-        batch = batch_of(trainer, [row(pair) for pair in pairs[start : start + size]])
-        found.append(torch.stack(policy_log_probs(trainer, batch), dim=1).cpu())
-    return torch.cat(found).double().numpy()
+    found = np.empty((len(pairs), 2))
+    # Pairs of like length in a batch leave little padding; the longest first, since they need the most memory.
+    order = sorted(range(len(pairs)), key=lambda index: -pairs[index].length)
+    for start in range(0, len(order), size):
+        taken = order[start : start + size]
+        batch = batch_of(trainer, [row(pairs[index]) for index in taken])
+        found[taken] = torch.stack(policy_log_probs(trainer, batch), dim=1).double().cpu().numpy()
+    return found
 
 
 def heldout_figures(before: np.ndarray, after: np.ndarray, beta: float, seed: int) -> dict[str, float]:
