@@ -32,8 +32,9 @@ from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.state import Standing
 from pipeline.pretrain.watch import Watch
 from pipeline.recipe import validate
+from pipeline.rows import Order, scoring_rows
 from pipeline.stage import Job
-from pipeline.store import Order, StoreWriter, open_split, scoring_rows
+from pipeline.store import StoreWriter, open_split
 
 LLAMA = {"model_type": "llama", "tie_word_embeddings": True}
 SHAPES: dict[str, dict[str, Any]] = {

@@ -3,6 +3,7 @@
 Every rate and mean that this project reports goes through one of these, so that two figures can be compared honestly.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -53,6 +54,11 @@ def means(samples: Mapping[str, np.ndarray], seed: int) -> dict[str, float]:
         mean, low, high = bootstrap_mean(values, seed)
         figures |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_n": len(values)}
     return figures
+
+
+def slug(name: str) -> str:
+    """A name, such as a source's, as a part of a metric's."""
+    return re.sub(r"\W+", "_", name.lower()).strip("_") or "unnamed"
 
 
 def around(value: float, resampled: Sequence[float] | np.ndarray) -> tuple[float, float]:

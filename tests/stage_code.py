@@ -30,7 +30,7 @@ SHARED = {
     "collect": ["world", "formats.py"],
     "corpus": [*SCREEN, *TEXTS, "intervals.py", "formats.py"],
     "tokenizer": [*SCREEN, "store.py", "chat_template.jinja"],
-    "pretrain": ["store.py", "packing.py", "training_state.py"],
+    "pretrain": ["store.py", "rows.py", "packing.py", "intervals.py", "training_state.py"],
     "sft": [*SCREEN, *CHATS, *TABLES, *ADAPTERS, "trainers.py", "checkpoint.py", "intervals.py", "generate.py"],
     "preferences": [*SCREEN, *CHATS, *TABLES, "functions.py", "generate.py", "classifier.py", "world", "judging"],
     "reward": [*CHATS, "classifier.py", "trainers.py", "length_grouped.py", "pairs.py", "intervals.py"],

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from pipeline import chat
 from pipeline.plan import count, predict
@@ -27,7 +27,7 @@ from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.schedule import factor
 from pipeline.recipe import validate
 from pipeline.stage import Job, UserError
-from pipeline.store import StoreWriter
+from pipeline.store import StoreWriter, open_split
 
 REPOSITORY = Path(__file__).parent.parent
 TINY = {
@@ -65,7 +65,8 @@ def source(tmp_path_factory):
     tokenizer.save_pretrained(folder / "tokenizer")
     with StoreWriter(folder / "store", vocabulary_size=len(tokenizer), end_id=0) as writer:
         for number, text in enumerate(texts):
-            writer.add("heldout" if number % 10 == 0 else "train", backend.encode(text).ids, len(text))
+            split, source = "heldout" if number % 10 == 0 else "train", "web" if number % 20 == 0 else "old books"
+            writer.add(split, backend.encode(text).ids, len(text), source)
     return folder
 
 
@@ -99,6 +100,30 @@ def test_it_learns_the_language(source, tmp_path):
         metrics["heldout_bits_per_byte_low"] < metrics["heldout_bits_per_byte"] < metrics["heldout_bits_per_byte_high"]
     )
     assert metrics["tokens"] == 150 * 4 * 32
+
+
+def test_held_out_text_is_measured_by_source_as_each_document_by_itself(source, whole):
+    out, metrics = whole
+    model = AutoModelForCausalLM.from_pretrained(out / "model").eval()
+    split = open_split(source / "store", "heldout")
+    nats = []
+    for ids in split.documents():
+        # As the rows are cut: a context of targets at a time, the token before them in front.
+        led = torch.tensor([split.end_id, *ids.tolist()])
+        total = 0.0
+        for start in range(0, len(ids), DEFAULTS["context"]):
+            part = led[start : start + DEFAULTS["context"] + 1]
+            with torch.no_grad():
+                logits = model(part[None, :-1]).logits[0]
+            total += float(torch.nn.functional.cross_entropy(logits, part[1:], reduction="sum"))
+        nats.append(total)
+    for number, name in enumerate(split.source_bytes):
+        own = sum(value for value, source in zip(nats, split.sources, strict=True) if source == number)
+        key = f"heldout_bits_per_byte_{name.replace(' ', '_')}"
+        assert metrics[key] == pytest.approx(own / math.log(2) / split.source_bytes[name], rel=1e-4)
+        assert metrics[f"{key}_low"] < metrics[key] < metrics[f"{key}_high"]
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "heldout_bits_per_byte_old_books" in line] == [5, 10]
 
 
 @pytest.mark.parametrize(

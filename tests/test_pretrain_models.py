@@ -14,7 +14,7 @@ from pipeline.pretrain.engine import Engine, start
 from pipeline.pretrain.model import build, configure
 from pipeline.pretrain.recipe import Recipe
 from pipeline.recipe import load, validate
-from pipeline.store import positions
+from pipeline.rows import positions
 from tests.test_pretrain import DEFAULTS, TINY, job, source  # noqa: F401  (a fixture)
 
 # Parameters at the vocabulary of the recipe's tokenizer.

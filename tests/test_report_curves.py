@@ -67,3 +67,25 @@ def test_the_gold_score_is_drawn_over_kl_with_its_interval():
         ("gold score", [0.9] * 3), ("low", [0.8] * 3), ("high (95 %)", [0.95] * 3),
     ]  # fmt: skip
     assert gold_over_kl(rows[:2]) is None
+
+
+def test_held_out_text_is_drawn_by_source_beside_the_whole():
+    log = [
+        {
+            "step": 5,
+            "heldout_bits_per_byte": 1.5,
+            "heldout_bits_per_byte_web": 2.0,
+            "heldout_bits_per_byte_books": 1.0,
+        },
+        {
+            "step": 10,
+            "heldout_bits_per_byte": 1.2,
+            "heldout_bits_per_byte_web": 1.4,
+            "heldout_bits_per_byte_books": 1.0,
+        },
+    ]
+    (drawn,) = charts("pretrain", log)
+    assert drawn["title"] == "Held-out text"
+    assert {line["name"]: line["values"] for line in drawn["lines"]} == {
+        "held-out": [1.5, 1.2], "books": [1, 1], "web": [2, 1.4],
+    }  # fmt: skip

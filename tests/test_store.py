@@ -7,17 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from pipeline.rows import IGNORE, Order, positions, scoring_rows, training_rows
 from pipeline.stage import UserError
-from pipeline.store import (
-    IGNORE,
-    Order,
-    StoreWriter,
-    open_split,
-    positions,
-    scoring_rows,
-    training_rows,
-    unigram_bits_per_byte,
-)
+from pipeline.store import StoreWriter, open_split, unigram_bits_per_byte
 
 END = 0
 
@@ -49,6 +41,32 @@ def test_documents_come_back_with_the_smallest_dtype_that_holds_them(tmp_path, v
     assert train.tokens.dtype == dtype
     assert [ids.tolist() for ids in train.documents()] == [[*ids, END] for ids in written]
     assert (train.num_documents, train.text_bytes, heldout.text_bytes) == (3, 12, 6)
+
+
+def test_every_document_keeps_its_source(tmp_path):
+    documents = [([1, 2, 3], 9, "web"), ([4], 2, "books"), ([5, 6], 5, "web")]
+    with StoreWriter(tmp_path, vocabulary_size=50, end_id=END) as writer:
+        for ids, text_bytes, source in documents:
+            writer.add("heldout", ids, text_bytes, source)
+    split = open_split(tmp_path, "heldout")
+    assert (split.source_bytes, split.text_bytes) == ({"web": 14, "books": 2}, 16)
+    assert (split.sources.tolist(), split.source_tokens.tolist()) == ([0, 1, 0], [7, 2])
+    rows = scoring_rows(split, context=3)  # the first document fills more than a row, the others share one
+    _, targets = rows.batch(range(len(rows)))
+    found = {
+        (token, source)
+        for row in zip(targets, rows.sources(range(len(rows))), strict=True)
+        for token, source in zip(*row, strict=True)
+    }
+    assert {pair for pair in found if pair[0] not in (IGNORE, END)} == {(1, 0), (2, 0), (3, 0), (4, 1), (5, 0), (6, 0)}
+    assert open_split(tmp_path, "train").source_tokens.tolist() == []
+
+
+def test_sources_that_do_not_fit_the_documents_are_refused(tmp_path):
+    make(tmp_path, [[1]])
+    np.save(tmp_path / "train.sources.npy", np.array([1], dtype=np.uint16))
+    with pytest.raises(UserError, match=r"train\.sources\.npy does not fit the documents"):
+        open_split(tmp_path, "train")
 
 
 def test_an_id_outside_the_vocabulary_is_refused(tmp_path):

@@ -7,7 +7,6 @@ Bytes are those of the text in UTF-8. Reads corpus/heldout/*.parquet.
 
 import math
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pipeline.evaluate.likelihood import log_likelihoods
 from pipeline.evaluate.models import Candidate, document_end
 from pipeline.evaluate.results import METRICS
 from pipeline.evaluate.score import Exponential, Measure
+from pipeline.intervals import slug
 from pipeline.store import open_split
 
 
@@ -102,11 +102,6 @@ class HeldoutText:
     def results(self) -> dict[str, Any]:
         """What was read, by model: tokens differ, bytes do not."""
         return {"heldout": self.seen, "settings": {"heldout_documents": len(self.documents)}}
-
-
-def slug(source: str) -> str:
-    """A source's name as a part of a metric's."""
-    return re.sub(r"\W+", "_", source.lower()).strip("_") or "unnamed"
 
 
 def exact(tokenizer: Any, ids: Sequence[int], text: str) -> bool:

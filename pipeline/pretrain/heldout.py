@@ -7,16 +7,17 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 
-from pipeline.intervals import bootstrap_mean
-from pipeline.store import IGNORE, Rows, positions
+from pipeline.intervals import bootstrap_mean, slug
+from pipeline.rows import IGNORE, Rows, positions
 
 BATCH = 16  # rows scored at once
 
 
 def score(model: torch.nn.Module, rows: Rows, accelerator: Accelerator, limit: int | None = None) -> np.ndarray:
-    """Nats and targets of each of the first `limit` rows, (rows, 2) in the rows' order on every process."""
+    """Nats and targets of each source in each of the first `limit` rows: (rows, sources, 2), on all processes."""
     count = len(rows) if limit is None else min(limit, len(rows))
-    sums = torch.zeros(count, 2, dtype=torch.float64, device=accelerator.device)
+    device, num_sources = accelerator.device, len(rows.split.source_bytes)
+    sums = torch.zeros(count, num_sources, 2, dtype=torch.float64, device=device)
     model.eval()
     with torch.no_grad():  # inference mode would leave ZeRO-3 with tensors that no gradient may touch
         for first in range(0, count, accelerator.num_processes * BATCH):
@@ -24,14 +25,15 @@ def score(model: torch.nn.Module, rows: Rows, accelerator: Accelerator, limit: i
             chosen = range(begin, min(begin + BATCH, count))
             # Weights in shares take every process for each batch; one without rows of its own scores the first.
             arrays = rows.batch(chosen or range(1))
-            ids, targets = (torch.from_numpy(array).to(accelerator.device) for array in arrays)
-            places = torch.from_numpy(positions(arrays[0], rows.split.end_id)).to(accelerator.device)
+            ids, targets = (torch.from_numpy(array).to(device) for array in arrays)
+            places = torch.from_numpy(positions(arrays[0], rows.split.end_id)).to(device)
             with accelerator.autocast():
                 logits = model(input_ids=ids, position_ids=places, use_cache=False).logits  # (B, T, V)
             nats = F.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
             if chosen:
-                sums[begin : begin + len(chosen), 0] = nats.double().sum(dim=1)
-                sums[begin : begin + len(chosen), 1] = (targets != IGNORE).sum(dim=1)
+                sources = torch.from_numpy(rows.sources(chosen)).to(device)
+                for kind, values in enumerate((nats, targets != IGNORE)):
+                    sums[begin : begin + len(chosen), :, kind].scatter_add_(1, sources, values.double())
     model.train()
     # Every process scored other rows and left zeros in the rest.
     return accelerator.reduce(sums, reduction="sum").cpu().numpy()
@@ -39,15 +41,45 @@ def score(model: torch.nn.Module, rows: Rows, accelerator: Accelerator, limit: i
 
 def bits_per_byte(scores: np.ndarray, rows: Rows) -> float:
     """Bits per byte of the scored rows; of a part of the split, with the whole split's bytes per token."""
-    nats, tokens = scores.sum(axis=0)
-    return float(nats / tokens / math.log(2) * len(rows.split.tokens) / rows.split.text_bytes)
+    return _ratio(scores.sum(axis=1)) * _bits(len(rows.split.tokens), rows.split.text_bytes)
 
 
 def interval(scores: np.ndarray, rows: Rows, seed: int) -> tuple[float, float]:
     """The 95 % interval of bits per byte over rows."""
+    return _interval(scores.sum(axis=1), _bits(len(rows.split.tokens), rows.split.text_bytes), seed)
+
+
+def by_source(scores: np.ndarray, rows: Rows, seed: int | None = None) -> dict[str, float]:
+    """The same of each source that the scored rows have text of, by metric name; of one source alone nothing.
+
+    seed: with it each has its interval and the number of rows beside it.
+    """
+    names, figures = list(rows.split.source_bytes), dict[str, float]()
+    for number, source in enumerate(names if len(names) > 1 else []):
+        own = scores[scores[:, number, 1] > 0, number]  # (rows with this source, 2)
+        if not len(own):
+            continue
+        scale = _bits(int(rows.split.source_tokens[number]), rows.split.source_bytes[source])
+        name = f"heldout_bits_per_byte_{slug(source)}"
+        figures[name] = _ratio(own) * scale
+        if seed is not None:
+            low, high = _interval(own, scale, seed)
+            figures |= {f"{name}_low": low, f"{name}_high": high, f"{name}_n": len(own)}
+    return figures
+
+
+def _bits(tokens: int, text_bytes: int) -> float:
+    """What a nat per token is in bits per byte."""
+    return tokens / text_bytes / math.log(2)
+
+
+def _ratio(scores: np.ndarray) -> float:
+    nats, tokens = scores.sum(axis=0)
+    return float(nats / tokens)
+
+
+def _interval(scores: np.ndarray, scale: float, seed: int) -> tuple[float, float]:
     nats, tokens = scores.T
-    ratio = nats.sum() / tokens.sum()
     # A quotient of sums is, to first order, the mean of these values (Cochran, Sampling Techniques, 6.3).
-    _, low, high = bootstrap_mean(ratio + (nats - ratio * tokens) / tokens.mean(), seed)
-    scale = len(rows.split.tokens) / rows.split.text_bytes / math.log(2)
+    _, low, high = bootstrap_mean(_ratio(scores) + (nats - _ratio(scores) * tokens) / tokens.mean(), seed)
     return low * scale, high * scale

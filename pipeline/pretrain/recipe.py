@@ -186,7 +186,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="pretrain",
-    version=3,
+    version=4,
     recipe=Recipe,
     verb="pipeline.pretrain.train:run",
     reads=("tokenizer",),

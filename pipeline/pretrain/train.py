@@ -34,10 +34,11 @@ from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.schedule import factor
 from pipeline.pretrain.watch import UNITS, Watch
 from pipeline.progress import Progress
+from pipeline.rows import IGNORE, Order, positions, scoring_rows
 from pipeline.stage import Job, UserError
 from pipeline.step_log import Log
 from pipeline.stopping import SIGTERM_STATUS, stop_at_sigterm
-from pipeline.store import IGNORE, Order, open_split, positions, scoring_rows, unigram_bits_per_byte
+from pipeline.store import open_split, unigram_bits_per_byte
 
 EVALUATION_ROWS = 128  # scored during training; at the end all of them
 
@@ -90,6 +91,7 @@ def run(job: Job) -> dict[str, float]:
         "heldout_bits_per_byte_low": low,
         "heldout_bits_per_byte_high": high,
         "heldout_bits_per_byte_n": len(rows),
+        **heldout.by_source(scores, rows, job.seed),
         "unigram_bits_per_byte": unigram_bits_per_byte(train_split, heldout_split),
         "parameters": model.num_parameters(),
         "skipped_steps": len(standing.skipped),

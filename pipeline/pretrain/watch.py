@@ -15,8 +15,8 @@ from pipeline.pretrain import heldout
 from pipeline.pretrain.engine import Engine
 from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.state import Standing
+from pipeline.rows import Rows
 from pipeline.stage import UserError
-from pipeline.store import Rows
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 2, 12, 32
 
@@ -32,7 +32,7 @@ UNITS = {
     "tokens_per_second": "since the beginning, all processes",
     "mfu": "share of the devices' peak operations, 6 N + 12 L H T operations a token",
     "memory_bytes": "peak of this process: on a GPU the allocator's, else the resident set",
-    "heldout_bits_per_byte": "bits per byte of held-out text",
+    "heldout_bits_per_byte": "bits per byte of held-out text; with a source's name behind it, of that source's",
     "samples": "held-out beginnings and what the model goes on with, most likely token each time",
     "left_out": "why a step made no update; first_row and last_row of the seed's order",
 }
@@ -77,9 +77,11 @@ class Watch:
         }
 
     def evaluate(self, engine: Engine, limit: int) -> dict[str, Any]:
-        """Held-out bits per byte of the first `limit` rows, and samples; every process takes part."""
+        """Held-out bits per byte of the first `limit` rows, of each source too, and samples; every process takes
+        part."""
         scores = heldout.score(engine.bare, self.rows, self.accelerator, limit=limit)
         found: dict[str, Any] = {"heldout_bits_per_byte": heldout.bits_per_byte(scores, self.rows)}
+        found |= heldout.by_source(scores, self.rows)
         if engine.samples and self.accelerator.is_main_process:
             found["samples"] = self.samples(engine.bare)
         return found

@@ -12,11 +12,12 @@ from pipeline.report.findings import DRAWN, Points, series
 
 MAX_POINTS = 600  # a line; a chart is a few hundred pixels wide
 DIGITS = 5  # significant ones, in the page
+HELDOUT = "heldout_bits_per_byte"  # pretraining's; a source's has its name behind
 
 # Title, unit, and {the log's key: its name} of what shares a drawing.
 CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Loss", "nats a token", {"loss": "training", "heldout_loss": "held-out", "eval_loss": "held-out"}),
-    ("Held-out text", "bits per byte", {"heldout_bits_per_byte": "held-out"}),
+    ("Held-out text", "bits per byte", {HELDOUT: "held-out"}),
     ("Accuracy", "share of pairs", {
         "accuracy": "training", "eval_accuracy": "held-out", "rewards/accuracies": "training",
         "eval_rewards/accuracies": "held-out",
@@ -43,13 +44,21 @@ def charts(stage: str, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every chart that a stage's log has points for; of those that draw answers also their reward over KL."""
     found = []
     for title, unit, keys in CURVES:
-        lines = {name: points for key, name in keys.items() if (points := series(log, key))}
+        lines = {name: points for key, name in (keys | sources(log, keys)).items() if (points := series(log, key))}
         told = LOSS_UNITS.get(stage, unit) if title == "Loss" else unit
         if lines:
             found.append(chart(title, told, "step", lines))
     if stage in DRAWN and (drawn := reward_over_kl(log)):
         found.insert(0, drawn)
     return found
+
+
+def sources(log: list[dict[str, Any]], keys: Mapping[str, str]) -> dict[str, str]:
+    """The log's keys of a source's bits per byte, each with the source's name, where its drawing is the one of all."""
+    if HELDOUT not in keys:
+        return {}
+    found = sorted({key for entry in log for key in entry if key.startswith(f"{HELDOUT}_")})
+    return {key: key.removeprefix(f"{HELDOUT}_") for key in found}
 
 
 def reward_over_kl(log: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="report",
-    version=7,
+    version=8,
     recipe=Recipe,
     verb="pipeline.report.run:run",
     reads=(

@@ -8,7 +8,6 @@ Writes model/ (sequence classification with one output, tokenizer), margins.json
 
 import json
 import logging
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from trl import RewardConfig
 
 from pipeline.chat import end_of_turn_id
 from pipeline.classifier import padding_difference, score
+from pipeline.intervals import slug
 from pipeline.length_grouped import STRATEGY
 from pipeline.pairs import EncodedPair, encode_pairs, read_pairs, show_pair
 from pipeline.reward.groups import GroupCollator, GroupedRewardTrainer, group_pairs, sample_groups
@@ -131,9 +131,7 @@ def measure(
     if matched := length_matched(judged):
         figures["accuracy_length_matched"] = accuracies(matched, job.seed)["reward"]
     for source, pairs in by_source(labelled).items():
-        figures[f"agreement_{re.sub(r'[^a-z0-9]+', '_', source.lower()).strip('_') or 'unnamed'}"] = accuracies(
-            pairs, job.seed
-        )["reward"]
+        figures[f"agreement_{slug(source)}"] = accuracies(pairs, job.seed)["reward"]
     bins = {"calibration": calibration(labelled)}
     histogram = {"order": order, "num_pairs": len(judged), **margins(judged), **bins}
     (job.out / "margins.json").write_text(json.dumps(histogram), encoding="utf-8")

@@ -88,7 +88,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="tokenizer",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.tokenizer.train:run",
     reads=("collect", "corpus"),

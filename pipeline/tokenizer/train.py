@@ -137,7 +137,7 @@ def write_store(corpus: Path, tokenizer: PreTrainedTokenizerFast, folder: Path, 
         for split in SPLITS:
             for (sources, languages, texts), encoded in encoded_batches(corpus, split, backend):
                 for source, language, text, ids in zip(sources, languages, texts, encoded, strict=True):
-                    writer.add(split, ids, len(text.encode()))
+                    writer.add(split, ids, len(text.encode()), source or "")
                     if split == "heldout":
                         fertility.add(source, language, text, ids)
                 progress.update(len(texts))
