@@ -24,7 +24,7 @@ def line(name: str, prompts: Sequence[str], items: Sequence[str], expected: int)
     for number, item in enumerate(items):
         index.add("items", str(number), item)
     started = time.process_time()
-    found = [index.find(prompt) is not None for prompt in prompts]
+    found = [bool(index.find(prompt)) for prompt in prompts]
     seconds = time.process_time() - started
     known = {key(item) for item in items}
     shared = [key(prompt) in known for prompt in prompts]

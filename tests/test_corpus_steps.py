@@ -267,8 +267,25 @@ def test_decontamination_finds_ngrams_and_whole_short_items(text, item):
         ("none", "!"),
     ):
         index.add("tales", name, words)
-    match = index.find(text)
-    assert (match.item if match else None) == item
+    assert [match.item for match in index.find(text)] == ([] if item is None else [item])
+
+
+def test_a_text_that_leaks_several_benchmarks_is_told_of_each():
+    index = leaks.Index(8)
+    song = "ten green bottles standing on the old garden wall"
+    for benchmark, item, text in (
+        ("songs", "s1", song), ("songs", "s2", song), ("rhymes", "r1", song), ("riddles", "q", "say yes"),
+        ("riddles", "lamps", "the owl has two old blue lamps"), ("tiny", "t", "say yes"),
+    ):  # fmt: skip
+        index.add(benchmark, item, text)
+    found = index.find(f"{song}, and the owl has two old, blue lamps")
+    assert [(match.benchmark, match.item) for match in found] == [
+        ("songs", "s1"),
+        ("rhymes", "r1"),
+        ("riddles", "lamps"),
+    ]
+    assert found[0].passage == "ten green bottles standing on the old garden"
+    assert [(match.benchmark, match.item) for match in index.find("Say yes!")] == [("riddles", "q"), ("tiny", "t")]
 
 
 @pytest.mark.parametrize(

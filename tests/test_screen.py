@@ -133,6 +133,18 @@ def test_a_certificate_says_what_was_searched_for_in_which_data(collect, tmp_pat
     assert (tales["documents_matched_and_dropped"], tales["matches"], tales["data"]) == (0, [], sums["data"])
 
 
+def test_a_row_that_leaks_two_benchmarks_stands_in_both_certificates_and_is_counted_once(collect, tmp_path):
+    screening = begun(collect)
+    (tale,) = (item["text"] for item in ITEMS["tales"][:1])
+    assert screening.screened(talk(f"{QUESTION} And: {tale}", ANSWER), "line 1") is None
+    screening.screened(talk("Ducks?", "Ducks."), "line 2")
+    (reason,) = screening.finish("sft", tmp_path)
+    assert reason.startswith("dropped_leak_")
+    for name in ITEMS:
+        certificate = json.loads((tmp_path / "certificates" / f"{name}.json").read_text())
+        assert [match["document"] for match in certificate["matches"]] == ["line 1"], name
+
+
 def test_of_what_is_dropped_a_bounded_sample_is_kept_without_private_data(collect):
     screening = begun(collect)
     for number in range(KEPT_SAMPLES + 5):

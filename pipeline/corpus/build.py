@@ -251,8 +251,8 @@ def run(job: Job) -> dict[str, float]:
     text = json.dumps(funnel.rows(entries, by_step), indent=1, ensure_ascii=False)
     (job.out / "funnel.json").write_text(text + "\n", encoding="utf-8")
     if recipe.decontaminate_ngram is not None:
-        rows = (row for row in funnel.ledger_rows(folder / "dropped") if "match" in row)
-        matches = [{"document": row["id"], **row["match"]} for row in rows]
+        rows = (row for row in funnel.ledger_rows(folder / "dropped") if "matches" in row)
+        matches = [{"document": row["id"], **match} for row in rows for match in row["matches"]]
         files = {p.relative_to(job.out).as_posix(): sha256(p) for p in sorted(job.out.glob("*/*.parquet"))}
         leaks.certify(benchmarks, recipe.decontaminate_ngram, matches, {"corpus_files_sha256": files}, job.out)
     metrics = {

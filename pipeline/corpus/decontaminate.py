@@ -1,5 +1,6 @@
 """The decontamination step: drops documents that hold items of the benchmarks that collect names."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from pipeline.screen import leaks
 
 
 class Decontaminate(Step):
-    """Drops documents that leak an item, for the reason `leak_<benchmark>`; the ledger also keeps the passage."""
+    """Drops documents that leak an item, for the reason `leak_<benchmark>`; the ledger also keeps the passages,
+    one of each benchmark."""
 
     name = "decontaminate"
 
@@ -21,16 +23,16 @@ class Decontaminate(Step):
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         """Whether the document is free of items."""
-        match = leaks.load(self.paths, self.n).find(doc.text)
-        if match is None:
+        matches = leaks.load(self.paths, self.n).find(doc.text)
+        if not matches:
             return True
-        doc.metadata["match"] = {"benchmark": match.benchmark, "item": match.item, "passage": match.passage}
-        return False, f"leak_{match.benchmark}"
+        doc.metadata["matches"] = [asdict(match) for match in matches]
+        return False, f"leak_{matches[0].benchmark}"
 
 
 class MatchLedger(Ledger):
     """A ledger whose lines also say what matched."""
 
     def row(self, document: Document) -> dict[str, Any]:
-        """The ledger's line and the match."""
-        return {**super().row(document), "match": document.metadata["match"]}
+        """The ledger's line and the matches."""
+        return {**super().row(document), "matches": document.metadata["matches"]}

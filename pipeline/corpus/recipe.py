@@ -136,7 +136,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="corpus",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.corpus.build:run",
     reads=("collect",),

@@ -58,7 +58,7 @@ def identity(recipe: Recipe) -> Any:
 
 STAGE = Stage(
     name="ppo",
-    version=3,
+    version=4,
     recipe=Recipe,
     verb="pipeline.ppo.train:run",
     reads=("collect", "sft", "reward"),

@@ -72,10 +72,10 @@ class Screening:
         """
         now = self.searched[-1]
         now.rows += 1
-        match = self._leak(messages)
+        matches = self._leaks(messages)
         clean = [self._scrubbed(message) for message in messages]
-        if match is not None:
-            self._drop(match, clean, where)
+        if matches:
+            self._drop(matches, clean, where)
             return None
         now.kept += 1
         now.digest.update(canonical(clean).encode("utf-8", "surrogatepass") + b"\n")
@@ -109,21 +109,20 @@ class Screening:
             **{f"dropped_{reason}": count for reason, count in reasons.items()},
         }
 
-    def _leak(self, messages: Sequence[Message]) -> leaks.Match | None:
-        """An item in the messages, which are read as one text: a question and its answer are two of them.
+    def _leaks(self, messages: Sequence[Message]) -> list[leaks.Match]:
+        """Items in the messages, which are read as one text: a question and its answer are two of them.
 
         An item of fewer than leaks.SHORT words ("yes", say) counts where somebody asks it, not where it is answered.
         """
         if not self.benchmarks:
-            return None
+            return []
         texts = [message["content"] for message in messages if isinstance(message.get("content"), str)]
-        if (match := self.index.find("\n".join(texts))) is not None:
-            return match
+        found = {match.benchmark: match for match in self.index.find("\n".join(texts))}
         for message in messages:
             asked = message.get("role") == "user" and isinstance(message.get("content"), str)
-            if asked and (match := self.index.equal(message["content"])) is not None:
-                return match
-        return None
+            for match in self.index.equal(message["content"]) if asked else []:
+                found.setdefault(match.benchmark, match)
+        return list(found.values())
 
     def _scrubbed(self, message: Message) -> Message:
         content = message.get("content")
@@ -133,10 +132,14 @@ class Screening:
         self.edits.update({kind: count for kind, count in counts.items() if count})
         return {**message, "content": clean}
 
-    def _drop(self, match: leaks.Match, clean: Sequence[Message], where: str) -> None:
-        self.dropped[match.benchmark] += 1
-        passage = scrub(match.passage, self.keys.privacy)[0]
-        self.matches.append({"document": where, "benchmark": match.benchmark, "item": match.item, "passage": passage})
-        if self.dropped[match.benchmark] <= KEPT_SAMPLES:
+    def _drop(self, matches: Sequence[leaks.Match], clean: Sequence[Message], where: str) -> None:
+        """Books the row under the first benchmark, and in the certificate of each."""
+        for match in matches:
+            passage = scrub(match.passage, self.keys.privacy)[0]
+            entry = {"document": where, "benchmark": match.benchmark, "item": match.item, "passage": passage}
+            self.matches.append(entry)
+        first = matches[0].benchmark
+        self.dropped[first] += 1
+        if self.dropped[first] <= KEPT_SAMPLES:
             text = "\n".join(str(message.get("content")) for message in clean)[:SAMPLE]
-            self.examples.append({"id": where, "reason": f"leak_{match.benchmark}", "text": text})
+            self.examples.append({"id": where, "reason": f"leak_{first}", "text": text})

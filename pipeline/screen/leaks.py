@@ -29,7 +29,7 @@ class Match:
 
 
 class Index:
-    """Looks up every n-gram of a text; keys are word tuples, first come first kept.
+    """Looks up every n-gram of a text; keys are word tuples, of a benchmark's items the first come is kept.
 
     Items of n words and more have one table, shorter ones one for each length. A text is looked through once, for
     the first words of any n-gram; only where they stand are the tables asked.
@@ -41,6 +41,7 @@ class Index:
         self.heads: set[tuple[str, ...]] = set()
         self.grams: dict[int, dict[tuple[str, ...], tuple[str, str]]] = {}
         self.whole: dict[tuple[str, ...], tuple[str, str]] = {}
+        self.more: dict[tuple[str, ...], dict[str, str]] = {}  # an n-gram's items of benchmarks that came later
 
     def add(self, benchmark: str, item: str, text: str) -> None:
         """Enters an item."""
@@ -48,32 +49,42 @@ class Index:
         if not words:
             return
         if len(words) < SHORT:
-            self.whole.setdefault(words, (benchmark, item))
+            self._enter(self.whole, words, benchmark, item)
             return
         size = min(self.n, len(words))
         table = self.grams.setdefault(size, {})
         for start in range(len(words) - size + 1):
-            table.setdefault(words[start : start + size], (benchmark, item))
+            self._enter(table, words[start : start + size], benchmark, item)
             self.heads.add(words[start : start + self.head])
 
-    def equal(self, text: str) -> Match | None:
-        """The item of fewer than SHORT words that the text is."""
-        words = normal_words(text)
-        found = self.whole.get(words)
-        return Match(benchmark=found[0], item=found[1], passage=" ".join(words)) if found else None
+    def _enter(
+        self, table: dict[tuple[str, ...], tuple[str, str]], words: tuple[str, ...], benchmark: str, item: str
+    ) -> None:
+        if table.setdefault(words, (benchmark, item))[0] != benchmark:
+            self.more.setdefault(words, {}).setdefault(benchmark, item)
 
-    def find(self, text: str) -> Match | None:
-        """The first leak in the text."""
-        if found_whole := self.equal(text):
-            return found_whole
+    def _matches(self, table: Mapping[tuple[str, ...], tuple[str, str]], words: tuple[str, ...]) -> list[Match]:
+        """The items that hold these words, one of each benchmark."""
+        if (first := table.get(words)) is None:
+            return []
+        known, passage = dict([first]) | self.more.get(words, {}), " ".join(words)
+        return [Match(benchmark=benchmark, item=item, passage=passage) for benchmark, item in known.items()]
+
+    def equal(self, text: str) -> list[Match]:
+        """The items of fewer than SHORT words that the text is, one of each benchmark."""
+        return self._matches(self.whole, normal_words(text))
+
+    def find(self, text: str) -> list[Match]:
+        """The first leak of each benchmark in the text; [] where there is none."""
         words = normal_words(text)
+        found = {match.benchmark: match for match in self._matches(self.whole, words)}
         head, heads = self.head, self.heads
         starts = [start for start in range(len(words) - head + 1) if words[start : start + head] in heads]
         for size, table in sorted(self.grams.items(), reverse=True) if starts else ():
             for start in starts:
-                if found := table.get(words[start : start + size]):
-                    return Match(benchmark=found[0], item=found[1], passage=" ".join(words[start : start + size]))
-        return None
+                for match in self._matches(table, words[start : start + size]):
+                    found.setdefault(match.benchmark, match)
+        return list(found.values())
 
 
 def items(path: Path) -> Iterator[tuple[str, str]]:

@@ -102,7 +102,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="sft",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.sft.train:run",
     reads=("collect", "pretrain"),
