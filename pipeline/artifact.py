@@ -138,14 +138,13 @@ def set_aside(folder: Path, name: str) -> Path:
     return target
 
 
-def bring_back(folder: Path, wanted: str) -> bool:
-    """Moves a sealed artifact of this fingerprint back from .aside, where there is one."""
+def kept_aside(folder: Path, wanted: str) -> Path | None:
+    """The sealed artifact of this fingerprint in .aside, where there is one."""
     for candidate in sorted((folder.parent / ASIDE).glob(f"{folder.name}-{wanted[:16]}*")):
         found = manifest(candidate)
         if found and found["fingerprint"] == wanted:
-            candidate.rename(folder)
-            return True
-    return False
+            return candidate
+    return None
 
 
 def claim(folder: Path, job: Mapping[str, Any]) -> None:

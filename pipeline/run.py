@@ -151,23 +151,34 @@ def check_worth(todo: Plan, sealed: dict[str, Any]) -> None:
 
 
 def make_room(todo: Plan) -> str:
-    """Settles what lies in the stage's folder. Returns "skip", "resume" or "build"."""
+    """Settles what lies in the stage's folder. Returns "skip", "resume" or "build".
+
+    Raises UserError where the stage would have to work and could not; then everything lies where it lay.
+    """
     folder, wanted = todo.folder, todo.fingerprint
-    if folder.is_symlink():
-        folder.unlink()
-    sealed = artifact.manifest(folder)
+    linked = folder.is_symlink()  # to a base's artifact, which stays where it is
+    sealed = None if linked else artifact.manifest(folder)
     if sealed is not None and sealed["fingerprint"] == wanted:
         return "skip"
     if sealed is not None:
         check_worth(todo, sealed)
-        kept = artifact.set_aside(folder, sealed["fingerprint"])
-        say(todo, f"the recipe or an input changed; the old artifact is kept in {kept}")
-    elif artifact.claimed(folder) == wanted:
-        return "resume"
-    elif folder.exists() and any(folder.iterdir()):
-        kept = artifact.set_aside(folder, artifact.claimed(folder) or "unknown")
-        say(todo, f"the unfinished work of another recipe is kept in {kept}")
-    return "skip" if artifact.bring_back(folder, wanted) else "build"
+    resumes = sealed is None and not linked and artifact.claimed(folder) == wanted
+    kept = None if resumes else artifact.kept_aside(folder, wanted)
+    if kept is None:
+        check_inputs(todo)
+        check_disk(todo)
+    if linked:
+        folder.unlink()
+    elif sealed is not None:
+        old = artifact.set_aside(folder, sealed["fingerprint"])
+        say(todo, f"the recipe or an input changed; the old artifact is kept in {old}")
+    elif not resumes and folder.exists() and any(folder.iterdir()):
+        old = artifact.set_aside(folder, artifact.claimed(folder) or "unknown")
+        say(todo, f"the unfinished work of another recipe is kept in {old}")
+    if kept is not None:
+        kept.rename(folder)
+        return "skip"
+    return "resume" if resumes else "build"
 
 
 def say(todo: Plan, message: str) -> None:
@@ -187,8 +198,6 @@ def build(
             artifact.sweep(todo.folder)
             say(todo, "is up to date")
             return 0
-        check_inputs(todo)
-        check_disk(todo)
         origin = provenance(python)
         trains = todo.stage.name in TRAINED and not isinstance(todo.recipe, HubSource)
         tracking = todo.run.tracking if trains else None

@@ -103,9 +103,9 @@ def test_setting_aside_never_overwrites_and_can_be_undone(tmp_path):
     second = artifact.set_aside(sealed(tmp_path), "f" * 64)
     assert first != second
     assert artifact.manifest(first)["stage"] == artifact.manifest(second)["stage"] == "toy"
-    assert artifact.bring_back(tmp_path / "toy", "f" * 64)
-    assert artifact.verify(tmp_path / "toy") == []
-    assert not artifact.bring_back(tmp_path / "other", "e" * 64)
+    assert artifact.kept_aside(tmp_path / "toy", "f" * 64) == first
+    assert artifact.verify(first) == []
+    assert artifact.kept_aside(tmp_path / "other", "e" * 64) is None
 
 
 def test_a_second_writer_is_refused(tmp_path):

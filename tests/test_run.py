@@ -120,6 +120,16 @@ def test_another_recipe_sets_the_old_artifact_aside_and_going_back_brings_it_bac
     assert artifact.manifest(chain.runs / "mine" / "collect")["fingerprint"] == old
 
 
+def test_a_stage_that_cannot_start_leaves_the_old_artifact_in_its_place(chain):
+    chain("collect")
+    chain("corpus")
+    old = artifact.manifest(chain.runs / "mine" / "corpus")
+    chain.recipe("mine", collect="value: 2", corpus="value: 2")
+    assert chain("corpus") == 2  # its input is another recipe's
+    assert artifact.manifest(chain.runs / "mine" / "corpus") == old
+    assert not (chain.runs / "mine" / ".aside").exists()
+
+
 def test_a_log_interval_rebuilds_nothing(chain):
     chain("collect")
     chain.recipe("mine", collect="value: 1\nlog_every: 50")
