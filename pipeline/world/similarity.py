@@ -1,9 +1,10 @@
 """How alike texts are: the Jaccard similarity of a text's word 5-grams to its nearest neighbour among all others."""
 
 import re
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from random import Random
+
+import numpy as np
 
 WORD = re.compile(r"\w+")
 SHINGLE = 5  # words
@@ -21,20 +22,23 @@ def shingles(text: str) -> set[int]:
 def nearest_neighbour_similarity(texts: Sequence[str], rng: Random, sample: int) -> dict[str, float]:
     """The median, 99th and 99.9th percentile and maximum over `sample` texts, each to its nearest among all of them.
 
-    Exact, through an inverted index of shingles: only texts that share one are compared.
+    Exact, through an inverted index of the sampled texts' shingles.
     """
     if len(texts) < 2:
         raise ValueError("a nearest neighbour needs at least two texts")
     sets = [shingles(text) for text in texts]
-    index: dict[int, list[int]] = defaultdict(list)
+    sizes = np.array([len(found) for found in sets])
+    sampled = rng.sample(range(len(texts)), min(sample, len(texts)))
+    index: dict[int, list[int]] = {shingle: [] for at in sampled for shingle in sets[at]}
     for at, found in enumerate(sets):
-        for shingle in found:
+        for shingle in found & index.keys():
             index[shingle].append(at)
     nearest = []
-    for at in rng.sample(range(len(texts)), min(sample, len(texts))):
-        shared = Counter(other for shingle in sets[at] for other in index[shingle] if other != at)
-        size = len(sets[at])
-        nearest.append(max((n / (size + len(sets[other]) - n) for other, n in shared.items()), default=0.0))
+    for at in sampled:
+        holders = [other for shingle in sets[at] for other in index[shingle]]
+        shared = np.bincount(holders, minlength=len(texts))  # shingles in common with each text
+        shared[at] = 0
+        nearest.append(float((shared / (sizes[at] + sizes - shared)).max()))
     nearest.sort()
 
     def quantile(share: float) -> float:
