@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 run(recipe, args.runs)
             rows[seed] = figures(args.runs / full.name)
             scores = metrics(args.runs / lora.name)["evaluate"]
-            rows[seed]["lora_share_of_full"] = scores["sft_wishes_met"] / rows[seed]["sft_wishes_met"]
+            of_full = scores[f"{full.name.replace('-', '_')}_sft_wishes_met"]  # on the same prompts
+            rows[seed]["lora_share_of_full"] = scores["sft_wishes_met"] / of_full
             write(rows)
     return 0
 
