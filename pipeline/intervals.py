@@ -4,7 +4,7 @@ Every rate and mean that this project reports goes through one of these, so that
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -56,9 +56,17 @@ def means(samples: Mapping[str, np.ndarray], seed: int) -> dict[str, float]:
     return figures
 
 
-def slug(name: str) -> str:
-    """A name, such as a source's, as a part of a metric's."""
-    return re.sub(r"\W+", "_", name.lower()).strip("_") or "unnamed"
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """Names, such as sources', as parts of metrics' names: no two alike, none that an interval's ending could be."""
+    found: dict[str, str] = {}
+    for name in names:
+        short = re.sub(r"[\W_]+", "_", name.lower()).strip("_") or "unnamed"
+        short = f"{short}_source" if re.search(r"(^|_)(low|high|n)$", short) else short
+        taken, number = set(found.values()), 1
+        while (numbered := short if number == 1 else f"{short}_{number}") in taken:
+            number += 1
+        found[name] = numbered
+    return found
 
 
 def around(value: float, resampled: Sequence[float] | np.ndarray) -> tuple[float, float]:

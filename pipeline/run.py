@@ -153,7 +153,7 @@ def check_worth(todo: Plan, sealed: dict[str, Any]) -> None:
 def make_room(todo: Plan) -> str:
     """Settles what lies in the stage's folder. Returns "skip", "resume" or "build".
 
-    Raises UserError where the stage would have to work and could not; then everything lies where it lay.
+    Raises UserError where the stage would have to work and lacks an input or room; then everything lies where it lay.
     """
     folder, wanted = todo.folder, todo.fingerprint
     linked = folder.is_symlink()  # to a base's artifact, which stays where it is

@@ -226,7 +226,7 @@ def open_split(folder: Path, split: str) -> Split:
         if len(offsets) != entry["documents"] + 1 or not offsets[-1] == entry["tokens"] == sum(map(len, shards)):
             raise ValueError(f"{entry['offsets']} does not fit the shards")
         sources = np.load(folder / f"{split}.sources.npy", allow_pickle=False)
-        if len(sources) != entry["documents"] or max(sources, default=-1) >= len(entry["sources"]):
+        if len(sources) != entry["documents"] or (len(sources) and sources.max() >= len(entry["sources"])):
             raise ValueError(f"{split}.sources.npy does not fit the documents")
         source_bytes = {one["source"]: one["text_bytes"] for one in entry["sources"]}
         seed = index["seed"]

@@ -261,11 +261,11 @@ _SPECIAL_HEADS = (
 def score_trained_positions_only(model: Any, temperature: float = 1.0) -> bool:
     """Makes a TRL trainer's model on CPU compute the logits of trained positions only; returns whether it does now.
 
-    Call it with a causal language model, without adapter wrapping, after the trainer was made. temperature: what the
-    logits are divided by. TRL 1.16 skips prompt and padding on GPUs, but on CPU it scores every position and throws
-    the logits away: with 1M parameters and a vocabulary of 2,048 that is a third of the step (4,700 against 7,400
-    tokens/s on one core). It also calls the output layer as a module, where TRL multiplies by its weight, which misses
-    an adapter of single token rows.
+    Call it with a causal language model, without adapter wrapping, after TRL gave it a head of its own. temperature:
+    what the logits are divided by. TRL 1.16 skips prompt and padding on GPUs, but on CPU it scores every position and
+    throws the logits away: with 1M parameters and a vocabulary of 2,048 that is a third of the step (4,700 against
+    7,400 tokens/s on one core). It also calls the output layer as a module, where TRL multiplies by its weight, which
+    misses an adapter of single token rows.
     `log_sum_sq_probs` is not given, so DPO's use_weighting needs TRL's own.
     """
     config = model.config.get_text_config().to_dict()

@@ -98,7 +98,7 @@ def test_a_claim_clears_all_but_what_a_killed_run_goes_on_from(tmp_path):
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*")) == ["job.json", "resume", "resume/checkpoint"]
 
 
-def test_setting_aside_never_overwrites_and_can_be_undone(tmp_path):
+def test_setting_aside_never_overwrites_and_what_is_there_is_found(tmp_path):
     first = artifact.set_aside(sealed(tmp_path), "f" * 64)
     second = artifact.set_aside(sealed(tmp_path), "f" * 64)
     assert first != second

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from pipeline import chat
+from pipeline.intervals import slugs
 from pipeline.plan import count, predict
 from pipeline.pretrain import train as loop
 from pipeline.pretrain.fields import LISTED, TABLE, installed
@@ -100,6 +101,12 @@ def test_it_learns_the_language(source, tmp_path):
         metrics["heldout_bits_per_byte_low"] < metrics["heldout_bits_per_byte"] < metrics["heldout_bits_per_byte_high"]
     )
     assert metrics["tokens"] == 150 * 4 * 32
+
+
+def test_names_of_metrics_are_never_alike_nor_those_of_an_interval():
+    assert slugs(["web-a", "web a", "Low", "web low", "??"]) == {
+        "web-a": "web_a", "web a": "web_a_2", "Low": "low_source", "web low": "web_low_source", "??": "unnamed",
+    }  # fmt: skip
 
 
 def test_held_out_text_is_measured_by_source_as_each_document_by_itself(source, whole):

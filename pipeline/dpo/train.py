@@ -60,8 +60,9 @@ def expected_loss(losses: Sequence[str], weights: Sequence[float], beta: float) 
 class EncodedDPOTrainer(LengthGrouped, DPOTrainer):
     """DPOTrainer on pairs that are token ids already.
 
-    Mends one thing: TRL applies the chat template by itself, which would parse a special token spelt out in a user's
-    text as the token. (RewardTrainer leaves encoded pairs alone; DPOTrainer has no such case yet.)
+    Mends two things: TRL scores the reference with a head that is slow on CPU, and it applies the chat template by
+    itself, which would parse a special token spelt out in a user's text as the token. (RewardTrainer leaves encoded
+    pairs alone; DPOTrainer has no such case yet.)
     """
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:

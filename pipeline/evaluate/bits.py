@@ -22,7 +22,7 @@ from pipeline.evaluate.likelihood import log_likelihoods
 from pipeline.evaluate.models import Candidate, document_end
 from pipeline.evaluate.results import METRICS
 from pipeline.evaluate.score import Exponential, Measure
-from pipeline.intervals import slug
+from pipeline.intervals import slugs
 from pipeline.store import open_split
 
 
@@ -52,19 +52,20 @@ class HeldoutText:
             for source in sources
             if len(chosen := [i for i, d in enumerate(documents) if d.source == source]) > 1 and len(sources) > 1
         }
+        self.slugs = slugs(self.sources)
         self.seen: dict[str, dict[str, int]] = {}
 
     @property
     def titles(self) -> dict[str, str]:
         """The metrics in words."""
-        by_source = {f"bits_per_byte_{slug(s)}": f"bits per byte, held-out text from {s}" for s in self.sources}
+        by_source = {f"bits_per_byte_{self.slugs[s]}": f"bits per byte, held-out text from {s}" for s in self.sources}
         return {"bits_per_byte": METRICS["bits_per_byte"], **by_source, "perplexity": METRICS["perplexity"]}
 
     @property
     def items_by_kind(self) -> dict[str, list[str]]:
         """The documents, and those of each source."""
         digests = [digest(document.text) for document in self.documents]
-        by_source = {f"documents_{slug(s)}": [digests[i] for i in chosen] for s, chosen in self.sources.items()}
+        by_source = {f"documents_{self.slugs[s]}": [digests[i] for i in chosen] for s, chosen in self.sources.items()}
         return {"documents": digests, **by_source}
 
     def measure(self, candidate: Candidate, model: Any) -> dict[str, Measure]:
@@ -90,7 +91,9 @@ class HeldoutText:
         found = {"bits_per_byte": Measure(values=linearised(bits, sizes), over="documents")}
         for source, chosen in self.sources.items():
             values = linearised([bits[i] for i in chosen], [sizes[i] for i in chosen])
-            found[f"bits_per_byte_{slug(source)}"] = Measure(values=values, over=f"documents_{slug(source)}")
+            found[f"bits_per_byte_{self.slugs[source]}"] = Measure(
+                values=values, over=f"documents_{self.slugs[source]}"
+            )
         return found
 
     def afterwards(self) -> Measures:

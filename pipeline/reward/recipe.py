@@ -28,7 +28,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="reward",
-    version=3,
+    version=4,
     recipe=Recipe,
     verb="pipeline.reward.train:run",
     reads=("sft", "preferences"),

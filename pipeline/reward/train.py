@@ -20,7 +20,7 @@ from trl import RewardConfig
 
 from pipeline.chat import end_of_turn_id
 from pipeline.classifier import padding_difference, score
-from pipeline.intervals import slug
+from pipeline.intervals import slugs
 from pipeline.length_grouped import STRATEGY
 from pipeline.pairs import EncodedPair, encode_pairs, read_pairs, show_pair
 from pipeline.reward.groups import GroupCollator, GroupedRewardTrainer, group_pairs, sample_groups
@@ -130,8 +130,9 @@ def measure(
     figures["calibration_error"] = calibration_error(labelled, job.seed)
     if matched := length_matched(judged):
         figures["accuracy_length_matched"] = accuracies(matched, job.seed)["reward"]
-    for source, pairs in by_source(labelled).items():
-        figures[f"agreement_{slug(source)}"] = accuracies(pairs, job.seed)["reward"]
+    sources = by_source(labelled)
+    for source, name in slugs(sources).items():
+        figures[f"agreement_{name}"] = accuracies(sources[source], job.seed)["reward"]
     bins = {"calibration": calibration(labelled)}
     histogram = {"order": order, "num_pairs": len(judged), **margins(judged), **bins}
     (job.out / "margins.json").write_text(json.dumps(histogram), encoding="utf-8")

@@ -41,7 +41,8 @@ class Index:
         self.heads: set[tuple[str, ...]] = set()
         self.grams: dict[int, dict[tuple[str, ...], tuple[str, str]]] = {}
         self.whole: dict[tuple[str, ...], tuple[str, str]] = {}
-        self.more: dict[tuple[str, ...], dict[str, str]] = {}  # an n-gram's items of benchmarks that came later
+        # By whether whole items are meant, and the words: the items of benchmarks that came later.
+        self.more: dict[tuple[bool, tuple[str, ...]], dict[str, str]] = {}
 
     def add(self, benchmark: str, item: str, text: str) -> None:
         """Enters an item."""
@@ -61,13 +62,13 @@ class Index:
         self, table: dict[tuple[str, ...], tuple[str, str]], words: tuple[str, ...], benchmark: str, item: str
     ) -> None:
         if table.setdefault(words, (benchmark, item))[0] != benchmark:
-            self.more.setdefault(words, {}).setdefault(benchmark, item)
+            self.more.setdefault((table is self.whole, words), {}).setdefault(benchmark, item)
 
     def _matches(self, table: Mapping[tuple[str, ...], tuple[str, str]], words: tuple[str, ...]) -> list[Match]:
         """The items that hold these words, one of each benchmark."""
         if (first := table.get(words)) is None:
             return []
-        known, passage = dict([first]) | self.more.get(words, {}), " ".join(words)
+        known, passage = dict([first]) | self.more.get((table is self.whole, words), {}), " ".join(words)
         return [Match(benchmark=benchmark, item=item, passage=passage) for benchmark, item in known.items()]
 
     def equal(self, text: str) -> list[Match]:
