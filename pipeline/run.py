@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline import artifact
 from pipeline.chain import BY_NAME, CHAIN, TRAINED
-from pipeline.launch import HERE, Hosts, Outcome, launch
+from pipeline.launch import HERE, Hosts, Outcome, config, launch
 from pipeline.machine import describe, provenance
 from pipeline.recipe import HubSource, Recipe, load, override, sourced
 from pipeline.stage import Stage, StageRecipe, UserError, resolve
@@ -150,10 +150,23 @@ def check_worth(todo: Plan, sealed: dict[str, Any]) -> None:
         )
 
 
-def make_room(todo: Plan) -> str:
+def tracker(todo: Plan) -> str | None:
+    """What the stage's log is handed on to while it works; None for one that trains nothing."""
+    return todo.run.tracking if todo.stage.name in TRAINED and not isinstance(todo.recipe, HubSource) else None
+
+
+def check_start(todo: Plan, accel: str | None) -> None:
+    """Raises UserError where the stage lacks what it needs to work: inputs, room, its accelerate config, a tracker."""
+    check_inputs(todo)
+    check_disk(todo)
+    config(accel)
+    check(tracker(todo))
+
+
+def make_room(todo: Plan, accel: str | None) -> str:
     """Settles what lies in the stage's folder. Returns "skip", "resume" or "build".
 
-    Raises UserError where the stage would have to work and lacks an input or room; then everything lies where it lay.
+    Raises UserError where the stage would have to work and could not start; then everything lies where it lay.
     """
     folder, wanted = todo.folder, todo.fingerprint
     linked = folder.is_symlink()  # to a base's artifact, which stays where it is
@@ -165,8 +178,7 @@ def make_room(todo: Plan) -> str:
     resumes = sealed is None and not linked and artifact.claimed(folder) == wanted
     kept = None if resumes else artifact.kept_aside(folder, wanted)
     if kept is None:
-        check_inputs(todo)
-        check_disk(todo)
+        check_start(todo, accel)
     if linked:
         folder.unlink()
     elif sealed is not None:
@@ -192,16 +204,13 @@ def build(
 ) -> int:
     """Makes the artifact unless it is there; `runs` is where tracking writes. Returns the exit status."""
     with artifact.lock(todo.folder) as descriptor:
-        decision = make_room(todo)
+        decision = make_room(todo, accel)
         if decision == "skip":
             (todo.folder / artifact.MANIFEST).touch()
             artifact.sweep(todo.folder)
             say(todo, "is up to date")
             return 0
         origin = provenance(python)
-        trains = todo.stage.name in TRAINED and not isinstance(todo.recipe, HubSource)
-        tracking = todo.run.tracking if trains else None
-        check(tracking)
         job = {
             "stage": todo.stage.name,
             "run_name": todo.run.name,
@@ -214,7 +223,7 @@ def build(
         artifact.claim(todo.folder, job)
         say(todo, "resumes" if decision == "resume" else "starts")
         started = time.time()
-        with following(todo.folder, tracking, runs):
+        with following(todo.folder, tracker(todo), runs):
             outcome = launch(todo.stage, todo.folder, accel, descriptor, hosts, python or HERE)
         if outcome.status != 0:
             say(todo, f"stopped with status {outcome.status}; the same command goes on from there{disk_note(todo)}")

@@ -120,12 +120,15 @@ def test_another_recipe_sets_the_old_artifact_aside_and_going_back_brings_it_bac
     assert artifact.manifest(chain.runs / "mine" / "collect")["fingerprint"] == old
 
 
-def test_a_stage_that_cannot_start_leaves_the_old_artifact_in_its_place(chain):
+@pytest.mark.parametrize(
+    ("collect", "more"), [("value: 2", ()), ("value: 1", ("--accel", "no-such"))], ids=["input", "accel"]
+)
+def test_a_stage_that_cannot_start_leaves_the_old_artifact_in_its_place(chain, collect, more):
     chain("collect")
     chain("corpus")
     old = artifact.manifest(chain.runs / "mine" / "corpus")
-    chain.recipe("mine", collect="value: 2", corpus="value: 2")
-    assert chain("corpus") == 2  # its input is another recipe's
+    chain.recipe("mine", collect=collect, corpus="value: 2")
+    assert chain("corpus", *more) == 2
     assert artifact.manifest(chain.runs / "mine" / "corpus") == old
     assert not (chain.runs / "mine" / ".aside").exists()
 

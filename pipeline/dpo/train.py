@@ -65,10 +65,10 @@ class EncodedDPOTrainer(LengthGrouped, DPOTrainer):
     pairs alone; DPOTrainer has no such case yet.)
     """
 
+    has_own_head = False
+
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
-
-    has_own_head = False
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
         """TRL's. The reference is computed while the trainer is made, so this is where its model gets our head."""

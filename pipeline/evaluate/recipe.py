@@ -203,7 +203,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="evaluate",
-    version=9,
+    version=10,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
     reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "ppo", "grpo"),
