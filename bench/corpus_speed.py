@@ -141,16 +141,16 @@ def lines(documents: Sequence[str], clocks: dict[str, Clock], stock: dict[str, f
     if not stock:
         return
     same = [name for name in clocks if name in stock]
-    ratio = sum(stock[name] for name in same) / sum(clocks[name].shared for name in same)
+    faster = sum(stock[name] for name in same) / sum(clocks[name].shared for name in same)
     everything = sum(clock.every for clock in clocks.values())
     costly = sorted(clocks, key=lambda name: -clocks[name].every)[:3]
     yield Row(
         what="speed: the whole chain",
         on=f"{on}; the blocks that both have: {', '.join(same)}",
-        value=f"{ratio:.1f} times stock; with our other steps {len(documents) / everything:,.0f} documents/s, "
+        value=f"{faster:.1f} times stock; with our other steps {len(documents) / everything:,.0f} documents/s, "
         f"{megabytes / everything:.1f} MB/s",
         bar=">= 5 times stock",
-        reached=ratio >= 5,
+        reached=faster >= 5,
         beside="costliest: " + ", ".join(f"{name} {clocks[name].every / everything:.0%}" for name in costly),
     )
 

@@ -131,7 +131,7 @@ class Bench:
 
         places = ((loop, "forward_backward"), (Engine, "clip"), (Engine, "step"))
         undo = [timed(owner, name) for owner, name in places]
-        loop.factor = factor
+        loop.factor = factor  # type: ignore[assignment]
         real_bytes, loop.step_bytes = loop.step_bytes, lambda *_: None
         try:
             with tempfile.TemporaryDirectory() as folder:

@@ -33,7 +33,7 @@ from bench.pretrain import nanogpt_module
 
 ROOT = Path(__file__).resolve().parent.parent
 WINDOW, TRAINED = 64, 0.9  # characters; share of the text that is trained on
-NANOGPT = {
+NANOGPT: dict[str, Any] = {
     "device": "cpu", "compile": False,
     "block_size": WINDOW, "batch_size": 12, "n_layer": 4, "n_head": 4, "n_embd": 128, "dropout": 0.0,
     "max_iters": 2000, "lr_decay_iters": 2000,

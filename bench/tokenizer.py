@@ -84,7 +84,7 @@ def raw_train(kind: str, documents: list[str]) -> Tokenizer:
 
 def turn(what: str, kind: str, corpus: Path, out: Path) -> dict[str, float]:
     """One measurement in this process. seconds: of the call alone, its input being there."""
-    recipe = Recipe(kind=kind, vocab_size=VOCABULARY)
+    recipe = Recipe(kind=kind, vocab_size=VOCABULARY)  # type: ignore[arg-type]
     saved = corpus / f"{kind}.json"
     tokenizer = train.wrap(Tokenizer.from_file(str(saved))) if saved.exists() else None
 
