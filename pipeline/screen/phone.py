@@ -45,9 +45,9 @@ def is_phone(found: str, before: str, after: str) -> bool:
     return bool(BEFORE.search(before))
 
 
-def find(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of every telephone number."""
-    for match in NUMBER.finditer(text):
+def find(text: str, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of every telephone number in text[first:last]."""
+    for match in NUMBER.finditer(text, first, last):
         start, end = match.span()
         if end - start >= 6 and is_phone(match.group(), text[max(0, start - REACH) : start], text[end : end + 16]):
             yield start, end

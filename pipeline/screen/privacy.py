@@ -34,6 +34,7 @@ ISSUER = re.compile(r"4|5[0-8]|2[2-7]|3[0-9]|6[0-9]|18|21")
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]){11,30}\b", re.IGNORECASE)
 
 IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\w)")
+COLONS = re.compile(r":[0-9a-f]{0,4}:[0-9a-f]{0,4}:", re.IGNORECASE)  # three near each other: in every IPV6
 IPV6 = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){3,7}(?:(?:\.\d{1,3}){3})?(?![\w:])", re.IGNORECASE)
 # "version 10.15.7.2", "section 3.2.1.4": four numbers with dots that are no address.
 NUMBERING = re.compile(
@@ -71,9 +72,9 @@ def urls(text: str) -> Spans:
         yield match.start(), match.start() + len(match.group().rstrip(TRAILING))
 
 
-def cards(text: str) -> Spans:
-    """Payment cards."""
-    for match in CARD.finditer(text):
+def cards(text: str, first: int, last: int) -> Spans:
+    """Payment cards in text[first:last]."""
+    for match in CARD.finditer(text, first, last):
         digits = match.group().replace(" ", "").replace("-", "")
         if ISSUER.match(digits) and luhn.is_valid(digits):
             yield match.span()
@@ -92,7 +93,7 @@ def ibans(text: str) -> Spans:
 
 def addresses(text: str) -> Spans:
     """Internet addresses of both versions; those of every machine ("127.0.0.1", "::1", "0.0.0.0") identify nobody."""
-    found = [*IPV4.finditer(text), *(IPV6.finditer(text) if ":" in text else ())]
+    found = [*IPV4.finditer(text), *(IPV6.finditer(text) if COLONS.search(text) else ())]
     for match in sorted(found, key=lambda match: match.start()):
         try:
             address = ipaddress.ip_address(match.group())
@@ -118,6 +119,23 @@ def secrets(text: str) -> Spans:
         yield from (match.span() for match in pattern.finditer(text))
 
 
+def within(finder: Callable[[str, int, int], Spans]) -> Callable[[str], Spans]:
+    """A finder that is given the lines that hold a number alone, and the text around them to look at."""
+
+    def find(text: str) -> Spans:
+        at = 0
+        while number := NUMBER.search(text, at):
+            at = text.find("\n", number.end())
+            at = len(text) if at < 0 else at
+            yield from finder(text, text.rfind("\n", 0, number.start()) + 1, at)
+
+    return find
+
+
+# Six digits with at most two marks between any two: in every card, national number and telephone number, all of
+# which stand on one line. Where the digits are, a text needs to be searched by their many expressions; nowhere else.
+NUMBER = re.compile(r"\d(?:[^\n\d]{0,2}\d){5}")
+
 # In this order: what an earlier kind has taken is not looked at by a later one.
 KINDS: dict[str, tuple[Callable[[str], Spans], bool]] = {
     # kind: (finder, whether it needs a digit in the text)
@@ -125,10 +143,10 @@ KINDS: dict[str, tuple[Callable[[str], Spans], bool]] = {
     "url": (urls, False),
     "email": (emails, False),
     "iban": (ibans, True),
-    "card": (cards, True),
+    "card": (within(cards), True),
     "ip": (addresses, True),
-    "national_id": (national.find, True),
-    "phone": (phone.find, True),
+    "national_id": (within(national.find), True),
+    "phone": (within(phone.find), True),
 }
 DIGITS = re.compile(r"\d[^\n]{0,20}\d")  # two digits near each other: fewer make no number of any kind
 
