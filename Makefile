@@ -86,7 +86,8 @@ trace: $(READY)  ## DOC=<id>: every artifact of a run that holds a document
 	@$(PY) -m pipeline.trace --recipe $(RECIPE) --runs $(RUNS) --document '$(DOC)'
 new: $(READY)  ## NAME=mine DATA=~/docs: a recipe for your own folder of documents
 	@$(PY) -m pipeline.new --name '$(NAME)' --data '$(DATA)'
-CLUSTERED = @$(PY) -m pipeline.cluster $@ --recipe $(RECIPE) --cluster '$(CLUSTER)'
+# RUNS and ACCEL are handed on to be refused: there the profile says where the runs lie, and how a stage is started.
+CLUSTERED = @$(PY) -m pipeline.cluster $@ --recipe $(RECIPE) --cluster '$(CLUSTER)' $(if $(filter file,$(origin RUNS)),,--runs '$(RUNS)') $(if $(ACCEL),--accel '$(ACCEL)')
 render: $(READY)  ## CLUSTER=name or path: write the jobs of a recipe, to look at; OUT=folder
 	$(CLUSTERED) $(if $(OUT),--out '$(OUT)')
 submit: $(READY)  ## CLUSTER=..: queue the stages that RECIPE still needs

@@ -303,6 +303,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--python", help="what starts Python for the stage's own processes, such as one in a container"
     )
+    parser.add_argument(
+        "--expect", metavar="FINGERPRINT", help="refuse where the stage's begins otherwise: a queued job"
+    )
     parser.add_argument("--if-any", action="store_true", help="do nothing where the recipe leaves the stage out")
     return parser.parse_args(argv)
 
@@ -337,6 +340,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         todo = replace(
             todo, inputs=named_inputs(todo, args.input), folder=args.out or todo.folder, cluster=args.cluster
         )
+        if args.expect and not todo.fingerprint.startswith(args.expect):
+            raise UserError(
+                f"{run.name}/{args.stage}: the recipe, or what it reads, changed after this job was submitted: its "
+                f"fingerprint was {args.expect}, now {todo.fingerprint[:16]}. `make cancel`, then `make submit` again."
+            )
         hosts = Hosts(names=args.hosts, port=args.port, quiet=args.quiet) if args.hosts else None
         status = build(todo, args.accel, args.runs, hosts, shlex.split(args.python) if args.python else None)
         if status == 0 and not args.out:

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from pipeline.chain import CHAIN
-from pipeline.cluster import follow, sky, slurm
+from pipeline.cluster import follow, queue, sky, slurm
 from pipeline.cluster import profile as profiles
 from pipeline.cluster.__main__ import main
-from pipeline.cluster.jobs import check_shares, needed, plans
+from pipeline.cluster.jobs import check, needed, plans
 from pipeline.cluster.status import progress, table
 from pipeline.recipe import load
 from pipeline.stage import UserError
@@ -117,23 +117,23 @@ def test_a_stage_is_a_job_with_its_own_resources(tmp_path):
 def test_a_failed_node_queues_a_job_again_only_where_the_profile_says_preemptible(tmp_path):
     profile = profiles.load(write(tmp_path, **SLURM))
     step = needed(load(str(TOY), CHAIN), tmp_path)[0]
-    assert "#SBATCH --no-requeue\n" in slurm.stage_script(profile, step, "lab.yaml")
+    assert "#SBATCH --no-requeue\n" in slurm.stage_script(profile, step, "lab.yaml", "toy")
     preemptible = profile.model_copy(update={"preemptible": True})
-    assert "#SBATCH --requeue\n" in slurm.stage_script(preemptible, step, "lab.yaml")
+    assert "#SBATCH --requeue\n" in slurm.stage_script(preemptible, step, "lab.yaml", "toy")
 
 
 def test_the_nodes_python_may_be_a_container_s(tmp_path):
     keys = {**SLURM, "python": "apptainer exec --nv '/shared/my image.sif' python3"}
     profile = profiles.load(write(tmp_path, **keys))
     steps = needed(load(str(TOY), CHAIN), tmp_path)
-    text = slurm.stage_script(profile, steps[0], "lab.yaml")
+    text = slurm.stage_script(profile, steps[0], "lab.yaml", "toy")
     assert """--python 'apptainer exec --nv '"'"'/shared/my image.sif'"'"' python3' &\n""" in text
     (check,) = slurm.check_scripts(profile, "toy", steps).values()
-    assert "srun --ntasks-per-node=1 apptainer exec --nv '/shared/my image.sif' python3 -m pipeline.clu" in check
+    assert "--ntasks-per-node=1 apptainer exec --nv '/shared/my image.sif' python3 -m pipeline.clu" in check
     corpus = steps[1].plan
     jobs_in_jobs = replace(corpus, recipe=corpus.recipe.model_copy(update={"executor": "slurm"}))
     with pytest.raises(UserError, match=r"corpus.yaml: executor = slurm submits jobs from within a job.*container"):
-        slurm.stage_script(profile, replace(steps[1], plan=jobs_in_jobs), "lab.yaml")
+        slurm.stage_script(profile, replace(steps[1], plan=jobs_in_jobs), "lab.yaml", "toy")
 
 
 def test_a_finished_stage_is_not_needed_and_the_rest_waits_for_what_is(tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_a_batch_that_does_not_divide_is_said_before_anything_is_queued(tmp_path
     with pytest.raises(
         UserError, match=r"ppo.yaml: batch_size = 8 does not divide by 8 processes.*num_mini_batches = 2"
     ):
-        check_shares(needed(load(str(TOY), CHAIN), tmp_path), profiles.load(write(tmp_path, **keys)))
+        check(plans(load(str(TOY), CHAIN), tmp_path), profiles.load(write(tmp_path, **keys)))
 
 
 @pytest.mark.parametrize(
@@ -246,9 +246,9 @@ def test_status_says_what_is_done_running_stopped_and_how_far(tmp_path):
     log.write_text("0: pretrain: 12/40 steps (30%)  2.5 steps/s  11 s left  loss 5.06\nerror: the disk is full\n")
     by_name = {todo.stage.name: todo for todo in found}
 
-    def job(stage: str, number: int, state: str) -> slurm.Job:
+    def job(stage: str, number: int, state: str) -> queue.Job:
         todo = by_name[stage]
-        return slurm.Job(number=number, state=state, used="1:00", left="59:00", nodes="n1", reason="Dependency",
+        return queue.Job(number=number, state=state, used="1:00", left="59:00", nodes="n1", reason="Dependency",
                          fingerprint=todo.fingerprint[:16], folder=todo.folder)  # fmt: skip
 
     jobs = [
@@ -281,8 +281,8 @@ def test_status_says_why_the_nodes_of_a_partition_do_not_fit(tmp_path):
         (logs / name).write_text(text)
         os.utime(logs / name, (int(name.split("-")[2][:-4]),) * 2)
 
-    def check(partition: str, number: int, state: str) -> slurm.Job:
-        return slurm.Job(number=number, state=state, used="0:01", left="1:00", nodes="n1", reason="NonZeroExitCode",
+    def check(partition: str, number: int, state: str) -> queue.Job:
+        return queue.Job(number=number, state=state, used="0:01", left="1:00", nodes="n1", reason="NonZeroExitCode",
                          fingerprint="check", folder=tmp_path / "toy" / f"check-{partition}")  # fmt: skip
 
     jobs = [check("gpu", 7, "COMPLETED"), check("gpu", 11, "FAILED"), check("cpu", 12, "COMPLETED")]

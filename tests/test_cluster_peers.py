@@ -185,6 +185,6 @@ def test_a_node_whose_head_ends_while_notes_are_compared_says_so(port, mark):
 def test_the_file_of_another_node_may_show_late(tmp_path, monkeypatch):
     late = tmp_path / "late"
     threading.Timer(0.5, late.write_text, ["the claim"]).start()
-    assert peers._sees(late, "the claim")
+    assert peers.sees(late, "the claim")
     monkeypatch.setattr(peers, "SEEN", 0.3)
-    assert not peers._sees(late, "another claim")
+    assert not peers.sees(late, "another claim")

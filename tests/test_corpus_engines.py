@@ -1,6 +1,10 @@
 """Who does the corpus's work: a recipe that wants a cluster must be told which, and of the right kind."""
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +17,7 @@ from pipeline.corpus.engines import incomplete
 from pipeline.corpus.execute import crew
 from pipeline.corpus.recipe import Recipe
 from pipeline.stage import UserError
+from tests.fake_slurm import FakeSlurm
 
 PROFILES = {
     "slurm": {"kind": "slurm", "runs": "/shared/runs"},
@@ -64,15 +69,103 @@ class HalfDone:
         (Path(self.folder) / "completions" / "00000").touch()
 
 
-def test_tasks_that_failed_on_slurm_are_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "SlurmExecutor", HalfDone)
-    monkeypatch.setattr(engines, "queued", lambda job: False)
+PROFILE = Slurm(kind="slurm", runs="/r", default={"partition": "cpu"})
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Slurm's commands, and no patience."""
+    monkeypatch.setattr(engines, "POLL", 0.02)
     monkeypatch.setattr(engines, "LATE", 0.0)
+    return FakeSlurm(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    path = tmp_path / "runs" / "mine" / "corpus"
+    (path / "resume" / "key").mkdir(parents=True)
+    return path
+
+
+def test_tasks_that_failed_on_slurm_are_an_error(tmp_path, monkeypatch, slurm):
+    monkeypatch.setattr(engines, "SlurmExecutor", HalfDone)
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "4096")
-    profile = Slurm(kind="slurm", runs="/r", default={"partition": "cpu"})
     with pytest.raises(UserError, match=r"2 of 3 tasks failed on Slurm \(job 7\): \[1, 2\]. Their logs are in"):
-        engines.on_slurm([], tmp_path, 3, 2, profile)
+        engines.on_slurm([], tmp_path, 3, 2, PROFILE)
     assert "SLURM_MEM_PER_NODE" not in engines.os.environ
+
+
+def test_an_array_of_an_earlier_start_is_ended_before_another_is_queued(slurm, artifact):
+    """A driver that was killed could not end it, and two writers must not meet."""
+    slurm.put(7, f"groundup:tasks:{artifact}:mine")
+    slurm.put(8, f"groundup:tasks:{artifact.parent.parent}/other/corpus:other")
+    engines.clear(artifact)
+    assert set(slurm.queue()) == {8}
+    slurm.folder.joinpath("bin", "scancel").write_text("#!/bin/bash\n")
+    slurm.put(9, f"groundup:tasks:{artifact}:mine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "GONE", 0.1)
+        with pytest.raises(UserError, match=r"earlier start are still running after 0 s: scancel 9, then"):
+            engines.clear(artifact)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_sigterm_ends_the_array(slurm, artifact, again):
+    """It comes at a time limit and when a node is taken away, perhaps twice, and would else kill outright."""
+    with pytest.raises(SystemExit) as ended, engines.ending(artifact):
+        slurm.put(7, f"groundup:tasks:{artifact}:mine")
+        if again:
+            signal_in_scancel = slurm.folder / "bin" / "scancel"
+            text = signal_in_scancel.read_text()
+            signal_in_scancel.write_text(text.replace("#!/bin/bash\n", "#!/bin/bash\nkill -TERM $PPID\n"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    assert ended.value.code == 143
+    assert slurm.lines("cancelled") == ["7"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_an_array_is_known_by_its_artifact_and_bash_reads_its_script(slurm, artifact):
+    folder = artifact / "resume" / "key" / "clean.log"
+    profile = PROFILE.model_copy(update={"setup": "module load x\n", "options": ("--account=lab", "--exclusive")})
+    executor = engines.slurm_executor([], folder, 3, 2, profile)
+    text = executor.get_launch_file_contents(executor.get_sbatch_args(3), "srun true")
+    assert text.startswith("#!/bin/bash -l\n#SBATCH ")
+    assert f"#SBATCH --comment=groundup:tasks:{artifact}:mine\n" in text
+    assert "#SBATCH --exclusive\n" in text
+    assert "set -e\nmodule load x\ncd " in text, "a set-up that fails ends the task"
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    with pytest.raises(UserError, match="sbatch wants paths without blanks and quotes"):
+        engines.slurm_executor([], folder.parent.parent.parent.parent / "a b" / "resume" / "c", 3, 2, profile)
+
+
+def test_a_question_that_slurm_does_not_answer_is_asked_again(slurm, artifact, monkeypatch):
+    slurm.put(7, f"groundup:tasks:{artifact}:mine")
+    (slurm.folder / "outages").write_text("3")
+    assert engines.patiently(artifact) == [7]
+    (slurm.folder / "outages").write_text("1000")
+    monkeypatch.setattr(engines, "PATIENCE", 0.1)
+    with pytest.raises(UserError, match="squeue: Unable to contact slurm controller"):
+        engines.patiently(artifact)
+
+
+def test_tasks_that_slurm_does_not_take_and_a_controller_that_is_away_are_one_message(slurm, artifact):
+    folder = artifact / "resume" / "key" / "clean.log"
+    (slurm.folder / "refusal").write_text("sbatch: error: invalid account")
+    with pytest.raises(UserError, match=r"Slurm did not take the tasks \(sbatch ended with 1; .*launch_script.slurm"):
+        engines.on_slurm([], folder, 3, 2, PROFILE)
+    (slurm.folder / "outages").write_text("9")
+    with pytest.raises(UserError, match="squeue: Unable to contact slurm controller"):
+        engines.on_slurm([], folder, 3, 2, PROFILE)
+    slurm.folder.joinpath("bin", "sinfo").write_text("#!/bin/bash\n")
+    with pytest.raises(UserError, match=r"sinfo lists no partition\. Name one as `partition:` in the profile"):
+        engines.default_partition()
+
+
+def test_an_array_that_cannot_be_ended_is_said(slurm, artifact, capsys):
+    with engines.ending(artifact):
+        (slurm.folder / "outages").write_text("9")
+    assert "its tasks may still be queued, and the next start ends them: squeue: Unable" in capsys.readouterr().err
 
 
 def test_tasks_that_failed_on_ray_are_an_error(tmp_path, monkeypatch):

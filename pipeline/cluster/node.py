@@ -20,14 +20,14 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
 from pipeline.artifact import CLAIM, RESUME, write_json
-from pipeline.cluster.peers import DONE, FAILED, STOP, Peers
+from pipeline.cluster.peers import DONE, FAILED, STOP, Peers, sees
 from pipeline.launch import Place, agent_command, config, environment
 from pipeline.machine import cores
 from pipeline.stage import UserError
@@ -142,6 +142,37 @@ def work(args: argparse.Namespace, peers: Peers, place: Place) -> int:
     return status
 
 
+@contextlib.contextmanager
+def marked(args: argparse.Namespace, place: Place) -> Iterator[Path]:
+    """The file by which the nodes of a check see that they share storage, of this job alone."""
+    job = os.environ["SLURM_JOB_ID"] if args.hosts == "slurm" else place.port
+    mark = args.folder / f"{MARK}-{job}"
+    if place.rank != 0:
+        yield mark
+        return
+    try:
+        mark.write_text(uuid.uuid4().hex, encoding="utf-8")
+        yield mark
+        mark.unlink()
+    except OSError as error:
+        raise UserError(
+            f"node 0 ({socket.gethostname()}): {mark}: {error.strerror}. Runs must lie on storage that all nodes "
+            f"share, under one path, and may write to."
+        ) from None
+
+
+def check(args: argparse.Namespace, place: Place) -> None:
+    """Compares the nodes with each other, and their storage with that of whoever submitted. Raises UserError."""
+    with marked(args, place) as mark:
+        Peers(place).meet(mark, PATIENCE)
+    if args.token and not sees(args.submits, args.token):
+        raise UserError(
+            f"node {place.rank} ({socket.gethostname()}) does not see what make submit wrote to {args.submits}. Runs "
+            f"must lie on storage that all nodes and the machine that submits share, under one path."
+        )
+    sys.stdout.write(f"node {place.rank} of {place.nodes}, {socket.gethostname()}, fits; {cores()} cores\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.cluster.node", description=str(__doc__).splitlines()[0])
@@ -153,17 +184,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--accel", help="a file under accelerate_configs/, the processes of one node")
     parser.add_argument("--driven", action="store_true", help="end when standard input closes")
     parser.add_argument("--check", action="store_true", help="compare the nodes and start nothing")
+    parser.add_argument(
+        "--submits", type=Path, help="with --check: a file that every node must see, with --token in it"
+    )
+    parser.add_argument("--token", default="", help="what the submission wrote there; empty: do not look")
     args = parser.parse_args(argv)
     try:
         place = place_of(args)
-        peers = Peers(place)
-        mark = args.folder / (MARK if args.check else CLAIM)
-        if args.check and place.rank == 0:
-            mark.write_text(uuid.uuid4().hex, encoding="utf-8")
-        peers.meet(mark, PATIENCE)
         if args.check:
-            sys.stdout.write(f"node {place.rank} of {place.nodes}, {socket.gethostname()}, fits; {cores()} cores\n")
+            check(args, place)
             return 0
+        peers = Peers(place)
+        peers.meet(args.folder / CLAIM, PATIENCE)
         return work(args, peers, place)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -45,16 +45,10 @@ class Peers:
 
     def _receive_all(self, mark: Path, patience: float) -> None:
         place = self.place
-        try:
-            server = socket.create_server((place.head, place.port), backlog=place.nodes)
-        except OSError as error:
-            reason = (error.strerror or str(error)).partition(" (while")[0]
-            raise UserError(
-                f"node 0: {place.head}:{place.port} cannot be listened on ({reason}). Another program has the "
-                f"port, or the address is not this machine's. Give another --port, or submit again: a job has its own."
-            ) from None
+        server = _listened(place.head, place.port, backlog=place.nodes)
         deadline, facts = time.monotonic() + patience, {}
         with server:
+            _listened("", place.port + 1).close()  # the agents meet there (launch.agent_command), at every address
             while len(self.wires) < place.nodes - 1:
                 server.settimeout(max(0.1, deadline - time.monotonic()))
                 try:
@@ -100,7 +94,7 @@ class Peers:
         wire.settimeout(patience)
         wanted = _read(wire)["mark"]
         _write(wire, {"rank": place.rank, "host": socket.gethostname(), "versions": versions(), "time": time.time()})
-        _write(wire, _sees(mark, wanted))
+        _write(wire, sees(mark, wanted))
         self._settle(_read(wire))
 
     def _settle(self, faults: list[str]) -> None:
@@ -170,6 +164,18 @@ def differences(fact: dict[str, Any], here: dict[str, str], mark: Path) -> list[
     return found
 
 
+def _listened(address: str, port: int, backlog: int = 1) -> socket.socket:
+    """A server on this machine. Raises UserError where there can be none."""
+    try:
+        return socket.create_server((address, port), backlog=backlog)
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        raise UserError(
+            f"node 0: {address or 'any address'}:{port} cannot be listened on ({reason}). Another program has the "
+            f"port, or the address is not this machine's. Give another --port, or submit again: a job has its own."
+        ) from None
+
+
 def _introduced(wire: socket.socket, mark: Path) -> dict[str, Any] | None:
     """What a node that has connected says of itself, and how far its clock is ahead; None for what is no node."""
     wire.settimeout(GREETING)
@@ -183,11 +189,12 @@ def _introduced(wire: socket.socket, mark: Path) -> dict[str, Any] | None:
         return None
 
 
-def _sees(mark: Path, wanted: str) -> bool:
+def sees(mark: Path, wanted: str) -> bool:
+    """Whether a file with this text in it shows here in time."""
     deadline = time.monotonic() + SEEN
     while time.monotonic() < deadline:
         try:
-            if mark.read_text(encoding="utf-8") == wanted:
+            if wanted in mark.read_text(encoding="utf-8"):
                 return True
         except OSError:
             pass

@@ -8,10 +8,11 @@ that does not exist, a key that another setting makes ineffective are errors bef
 import difflib
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.chain import BY_NAME
 from pipeline.recipe import load_yaml, validate
@@ -31,8 +32,29 @@ def shaped(pattern: str, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Time = Annotated[str, shaped(r"(\d+-)?\d{1,3}:\d{2}:\d{2}", "[days-]hours:minutes:seconds, such as 4:00:00")]
-Gigabytes = Annotated[str, shaped(r"\d+G", "whole gigabytes, such as 64G")]
+def quoted(value: Any) -> Any:
+    """YAML 1.1 reads 4:00:00 as a number to the base of 60."""
+    if isinstance(value, int):
+        clock = f"{value // 3600}:{value // 60 % 60:02}:{value % 60:02}"
+        raise ValueError(f'YAML reads a time without quotes as a number. Write "{clock}", in quotes, if that is meant')
+    return value
+
+
+def with_unit(value: Any) -> Any:
+    """A number of what?"""
+    if isinstance(value, int):
+        raise ValueError(f"expected whole gigabytes with their unit: {value}G")
+    return value
+
+
+Time = Annotated[
+    str,
+    shaped(r"(\d+-)?\d{1,3}:\d{2}:\d{2}", "[days-]hours:minutes:seconds, such as 4:00:00"),
+    BeforeValidator(quoted),
+]
+Gigabytes = Annotated[str, shaped(r"\d+G", "whole gigabytes, such as 64G"), BeforeValidator(with_unit)]
+# What ends up in a line of #SBATCH and in the names of files.
+Name = Annotated[str, shaped(r"[\w.,+-]+", "a name as the cluster lists it: letters, digits and . , + - _")]
 Bucket = Annotated[
     str,
     shaped(r"(s3|gs|r2|oci|nebius|cos)://\S+|https://\S+\.blob\.core\.windows\.net/\S+", "s3://, gs:// or the like"),
@@ -54,7 +76,7 @@ class Resources(Section):
 
     nodes: int = Field(default=1, ge=1)
     gpus: int = Field(default=0, ge=0)
-    gpu: str | None = None
+    gpu: Name | None = None
     cpus: int = Field(default=1, ge=1)
     memory: Gigabytes = "8G"
     accel: str | None = None
@@ -70,7 +92,7 @@ class SlurmResources(Resources):
     """What a job is given. partition: as `sinfo` lists it. time: its limit, [days-]hours:minutes:seconds; a job that
     reaches it goes on in another."""
 
-    partition: str | None = None
+    partition: Name | None = None
     time: Time = "1:00:00"
 
     @property
@@ -86,6 +108,17 @@ class Profile(Section):
     default: what a stage is given; stages: what single ones are given otherwise."""
 
     setup: str = ""
+
+    @field_validator("setup")
+    @classmethod
+    def bash_reads_it(cls, value: str) -> str:
+        """An open quote, `if` or here-document would swallow the rest of every script that it is put into."""
+        done = subprocess.run(["/bin/bash", "-n"], input=f"{value}\n", text=True, capture_output=True, check=False)
+        if done.returncode or done.stderr:
+            raise ValueError(f"bash cannot read it: {done.stderr.strip()}")
+        if value.rstrip().endswith("\\"):
+            raise ValueError("ends with a backslash, which would join what comes after it")
+        return value
 
     @field_validator("stages", check_fields=False)
     @classmethod
@@ -137,7 +170,7 @@ class Slurm(Profile):
     @classmethod
     def not_ours(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for option in value:
-            found = re.match(r"--([a-z-]+)(=\S+)?$", option)
+            found = re.fullmatch(r"--([a-z-]+)(=\S+)?", option)
             if not found:
                 raise ValueError(f"'{option}' is no option of sbatch in the form --name=value")
             if found[1] in OURS:
@@ -191,6 +224,10 @@ KINDS: dict[str, type[Slurm] | type[Sky] | type[Ray]] = {"slurm": Slurm, "skypil
 
 def find(name: str) -> Path:
     """The file of a profile given by name or by path. Raises UserError where there is none."""
+    if not name.strip():
+        raise UserError(
+            f"CLUSTER= is empty: name a profile, a file in {PROFILES} (copy one from recipes/clusters/) or its path."
+        )
     folder = PROFILES.expanduser()
     for path in (folder / f"{name}.yaml", Path(name).expanduser()):
         if path.is_file():

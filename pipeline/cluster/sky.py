@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
-from pipeline.cluster.jobs import Step, check_shares, plans
+from pipeline.cluster.jobs import check, outline
 from pipeline.cluster.profile import Sky
+from pipeline.collect.recipe import Recipe as Collect
 from pipeline.recipe import Recipe
 from pipeline.run import Plan
 from pipeline.stage import UserError
@@ -44,15 +45,17 @@ def recipe_path(run: Recipe) -> str:
 
 def task(profile: Sky, run: Recipe) -> str:
     """The task file. Raises UserError where the recipe cannot run as the profile says."""
-    chain = plans(run, Path(RUNS))
+    chain = outline(run, Path(RUNS))
     if profile.bucket and run.base:
         raise UserError(
             f"{run.folder / 'recipe.yaml'}: base = {run.base.name}: a run that takes stages from another holds links, "
             f"which a mounted bucket cannot. Give the profile a `volume:`."
         )
-    check_shares([Step(plan=todo, after=()) for todo in chain], profile)
+    check(chain, profile)
+    for todo in chain:
+        check_goes_along(todo, run)
     asked = profile.default
-    mounted = {f"/recipes/{one.name}": str(one.folder) for one in [run] if not one.folder.is_relative_to(CHECKOUT)}
+    mounted = {} if run.folder.is_relative_to(CHECKOUT) else {f"/recipes/{run.name}": str(run.folder)}
     resources: dict[str, Any] = {
         **({"infra": profile.infra} if profile.infra else {}),
         **({"accelerators": f"{asked.gpu or 'H100'}:{asked.gpus}"} if asked.gpus else {}),
@@ -79,12 +82,34 @@ def task(profile: Sky, run: Recipe) -> str:
     return yaml.dump(content, Dumper=Block, sort_keys=False, width=1000)
 
 
+def check_goes_along(todo: Plan, run: Recipe) -> None:
+    """Raises UserError where a stage needs a base recipe or documents that the machines will not have."""
+    if todo.run.name != run.name and not todo.run.folder.is_relative_to(CHECKOUT):
+        raise UserError(
+            f"{run.folder / 'recipe.yaml'}: base = {todo.run.folder}: only this checkout and the recipe itself go "
+            f"along. Copy the base to {CHECKOUT / 'recipes' / todo.run.name} and write base: {todo.run.name}."
+        )
+    sources = todo.recipe.listed() if isinstance(todo.recipe, Collect) else ()
+    for folder in [source.files.folder for source in sources if source.files is not None]:
+        path = Path(folder)
+        # What a $NAME holds there is not known here.
+        if path.is_relative_to(RUNS) or "$" in folder:
+            continue
+        if folder.startswith("~") or path.is_absolute() or not (CHECKOUT / path).exists():
+            raise UserError(
+                f"{todo.run.folder / 'collect.yaml'}: files.folder = {folder}: the machines see this checkout and "
+                f"{RUNS}, the profile's volume or bucket. Copy the documents there and write folder: "
+                f"{RUNS}/{path.name}, or put them into the checkout and name them from there."
+            )
+
+
 def script(run: Recipe, chain: list[Plan], nodes: int, accel: str | None) -> str:
     """What every machine runs: the first drives the chain, the others take part in what trains on several."""
     lines = ["set -euo pipefail"]
     if nodes > 1:
         lines += ['hosts=$(echo "$SKYPILOT_NODE_IPS" | paste -sd,)', 'if [ "$SKYPILOT_NODE_RANK" -ne 0 ]; then']
-        follow = ["--runs", RUNS, "--port", str(PORT), *(["--accel", accel] if accel else [])]
+        # SkyPilot ends every machine when one fails, so the others may wait as long as the first works.
+        follow = ["--runs", RUNS, "--port", str(PORT), "--patience", "2592000", *(["--accel", accel] if accel else [])]
         lines += [
             f"  .venv/bin/python -m pipeline.cluster.follow {todo.stage.name} "
             f"{shlex.join(['--recipe', recipe_path(todo.run), *follow])}"

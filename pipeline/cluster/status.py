@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipeline.artifact import RESUME
 from pipeline.cluster.jobs import sealed
-from pipeline.cluster.slurm import CHECK, Job
+from pipeline.cluster.queue import Job
+from pipeline.cluster.slurm import CHECK, TASKS
 from pipeline.plan.show import quantity
 from pipeline.run import Plan
 
@@ -54,12 +55,16 @@ def speed(folder: Path) -> str:
     return ""
 
 
-def row(todo: Plan, job: Job | None, log: Path | None) -> list[str]:
-    """stage, state, job, progress, speed, time left, why."""
+def row(todo: Plan, job: Job | None, log: Path | None, older: Job | None = None) -> list[str]:
+    """stage, state, job, progress, speed, time left, why. older: what is queued for another fingerprint of it."""
     name = f"{todo.run.name}/{todo.stage.name}"
     found = sealed(todo)
     if found:
         return [name, "done", "", "", "", "", f"took {found['seconds']:.0f} s"]
+    if older and not (job and job.active):
+        word = "runs" if older.state == "RUNNING" else "queued"
+        why = f"{word} from an older recipe: make cancel, then make submit"
+        return [name, older.state.lower().replace("_", " "), str(older.number), "", "", "", why]
     text = tail(log) if log else ""
     if job is None and log is None:
         return [name, "not queued", "", "", "", "", ""]
@@ -88,6 +93,8 @@ def check_rows(runs: set[Path], jobs: list[Job], logs: dict[Path, Path]) -> list
             continue
         state = job.state.lower().replace("_", " ") if job else "stopped"
         why = job.reason if job and (job.active or not last) else last
+        if job and not job.active and folder not in logs:
+            why += f"; it wrote no log: does its node have {folder.parent / 'logs'}?"
         rows.append([name, state, str(job.number) if job else "", "", "", "", why])
     return rows
 
@@ -95,11 +102,15 @@ def check_rows(runs: set[Path], jobs: list[Job], logs: dict[Path, Path]) -> list
 def table(plans: list[Plan], jobs: list[Job], logs: dict[Path, Path]) -> str:
     """One line a stage. jobs: oldest first; logs: the newest log of each artifact's folder."""
     newest = {(job.folder, job.fingerprint): job for job in jobs}
+    stages = [job for job in jobs if job.active and job.fingerprint not in (CHECK, TASKS)]
+    wanted = {(todo.folder, todo.fingerprint[:16]) for todo in plans}
+    older = {job.folder: job for job in stages if (job.folder, job.fingerprint) not in wanted}
     rows = [["stage", "state", "job", "progress", "speed", "left", ""]]
     rows += check_rows({todo.folder.parent for todo in plans}, jobs, logs)
     rows += [
-        row(todo, newest.get((todo.folder, todo.fingerprint[:16])), logs.get(todo.folder)) for todo in plans
-    ]  # fmt: skip
+        row(todo, newest.get((todo.folder, todo.fingerprint[:16])), logs.get(todo.folder), older.get(todo.folder))
+        for todo in plans
+    ]
     widths = [max(len(line[column]) for line in rows) for column in range(6)]
     return "".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(line[:6], widths, strict=True)), line[6]]).rstrip()

@@ -8,11 +8,15 @@ an error.
 import contextlib
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from datatrove.executor.ray import RayPipelineExecutor
@@ -21,10 +25,15 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.stats import PipelineStats
 from loguru import logger
 
+from pipeline.artifact import RESUME
+from pipeline.cluster import queue
 from pipeline.cluster.profile import Ray, Slurm
+from pipeline.cluster.slurm import TASKS, check_plain, comment
 from pipeline.stage import UserError
 
 POLL = 2.0  # seconds between questions to Slurm
+PATIENCE = 300.0  # seconds for which Slurm may give no answer: a controller that restarts
+GONE = 300.0  # seconds in which the tasks of an earlier start must have ended once they are cancelled
 LATE = 30.0  # seconds after which NFS shows the last marks
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -34,6 +43,12 @@ class SlurmExecutor(SlurmPipelineExecutor):
 
     def launch_merge_stats(self) -> None:
         """Nothing: a job that waits for an array that failed would stay queued."""
+
+    def get_launch_file_contents(self, sbatch_args: dict[str, Any], run_script: str) -> str:
+        """A login shell, and nothing done after a set-up that failed: as the stages' own jobs have it."""
+        options = [f"#SBATCH --{name}{f'={value}' if value else ''}" for name, value in sbatch_args.items()]
+        lines = ["#!/bin/bash -l", *options, "set -e", self.env_command, "export PYTHONUNBUFFERED=TRUE", run_script]
+        return "\n".join(lines) + "\n"
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
         logger.disable("datatrove")
@@ -48,17 +63,18 @@ class RayExecutor(RayPipelineExecutor):
         return super()._run_for_rank(rank, local_rank, node_rank)
 
 
-def on_slurm(steps: list[PipelineStep], folder: Path, tasks: int, workers: int, profile: Slurm) -> None:
-    """Submits the tasks as an array, `workers` at once, and waits for them. Raises UserError where one fails."""
+def slurm_executor(steps: list[PipelineStep], folder: Path, tasks: int, workers: int, profile: Slurm) -> SlurmExecutor:
+    """What submits the tasks as an array, which carries its artifact's name. folder: of the tasks' marks and logs."""
     given = profile.resources("corpus")
-    for name in [name for name in os.environ if name.startswith(("SLURM_", "SRUN_")) and name != "SLURM_CONF"]:
-        del os.environ[name]  # of the job that this may be running in: they would contradict those of the tasks' jobs
+    artifact = artifact_of(folder)
+    check_plain(artifact, CHECKOUT)
     environment = [
         profile.setup.strip(),
         f"cd {shlex.quote(str(CHECKOUT))}",
         f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
     ]
-    executor = SlurmExecutor(
+    own = {name.removeprefix("--"): value for name, _, value in (one.partition("=") for one in profile.options)}
+    return SlurmExecutor(
         steps,
         tasks=tasks,
         workers=workers,
@@ -69,23 +85,37 @@ def on_slurm(steps: list[PipelineStep], folder: Path, tasks: int, workers: int, 
         job_name=f"corpus-{folder.stem}",
         qos="",  # "normal" would be its own, which not every cluster has
         env_command="\n".join(filter(None, environment)),
-        sbatch_args={
-            name.removeprefix("--"): value for name, _, value in (one.partition("=") for one in profile.options)
-        },
+        sbatch_args={**own, "comment": comment(TASKS, artifact, artifact.parent.name)},
         logging_dir=str(folder.resolve()),
     )
-    executor.run()
-    if executor.job_id == -1:  # every task was completed before
-        return
-    try:
-        while incomplete(folder, tasks) and queued(executor.job_id):
+
+
+def on_slurm(steps: list[PipelineStep], folder: Path, tasks: int, workers: int, profile: Slurm) -> None:
+    """Submits the tasks as an array, `workers` at once, and waits for them. Raises UserError where one fails.
+
+    Whatever ends this ends the array; one that an earlier start could not end, it was killed, is ended first, so that
+    no two processes write the same task.
+    """
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "SRUN_")) and name != "SLURM_CONF"]:
+        del os.environ[name]  # of the job that this may be running in: they would contradict those of the tasks' jobs
+    artifact = artifact_of(folder)
+    clear(artifact)
+    executor = slurm_executor(steps, folder, tasks, workers, profile)
+    with ending(artifact):
+        try:
+            executor.run()
+        except subprocess.CalledProcessError as error:
+            raise UserError(
+                f"corpus: Slurm did not take the tasks (sbatch ended with {error.returncode}; its own words stand "
+                f"above). The script is {folder / 'launch_script.slurm'}; mend the profile and repeat."
+            ) from None
+        if executor.job_id == -1:  # every task was completed before
+            return
+        while incomplete(folder, tasks) and patiently(artifact):
             time.sleep(POLL)
         deadline = time.monotonic() + LATE
         while (missing := incomplete(folder, tasks)) and time.monotonic() < deadline:
             time.sleep(POLL)
-    finally:
-        with contextlib.suppress(OSError):
-            subprocess.run(["scancel", "--quiet", str(executor.job_id)], check=False, capture_output=True)
     if missing:
         raise UserError(
             f"corpus: {len(missing)} of {tasks} tasks failed on Slurm (job {executor.job_id}): {missing[:10]}. Their "
@@ -93,20 +123,65 @@ def on_slurm(steps: list[PipelineStep], folder: Path, tasks: int, workers: int, 
         )
 
 
+def artifact_of(folder: Path) -> Path:
+    """The artifact in whose resume/ the folder lies: what its arrays are known by."""
+    folder = folder.absolute()
+    return next((path.parent for path in folder.parents if path.name == RESUME), folder)
+
+
+def clear(artifact: Path) -> None:
+    """Ends the arrays that an earlier start left, and waits until they are gone. Raises UserError."""
+    found = queue.arrays(artifact)
+    queue.end(found)
+    deadline = time.monotonic() + GONE
+    while found and (found := queue.arrays(artifact)):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"corpus: tasks of an earlier start are still running after {GONE:.0f} s: scancel {found[0]}, then "
+                f"repeat."
+            )
+        time.sleep(POLL)
+
+
+@contextlib.contextmanager
+def ending(artifact: Path) -> Iterator[None]:
+    """Whatever ends the block, SIGTERM too (a time limit, preemption), ends the artifact's arrays."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb what follows
+        raise SystemExit(128 + signal.SIGTERM)
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if main_thread else None
+    try:
+        yield
+    finally:
+        try:
+            queue.end(queue.arrays(artifact))
+        except UserError as error:
+            sys.stderr.write(f"corpus: its tasks may still be queued, and the next start ends them: {error}\n")
+        if main_thread:
+            signal.signal(signal.SIGTERM, before)
+
+
+def patiently(artifact: Path) -> list[int]:
+    """The artifact's arrays; asks again for a while where Slurm gives no answer. Raises UserError."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return queue.arrays(artifact)
+        except UserError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL)
+
+
 def default_partition() -> str:
-    """The one that Slurm marks with a star."""
-    names = subprocess.run(
-        ["sinfo", "--noheader", "--format=%P"], capture_output=True, text=True, check=True
-    ).stdout.split()
+    """The one that Slurm marks with a star. Raises UserError where Slurm gives no answer."""
+    names = queue.ask("sinfo", "--noheader", "--format=%P").split()
+    if not names:
+        raise UserError("sinfo lists no partition. Name one as `partition:` in the profile.")
     return next((name.strip("*") for name in names if name.endswith("*")), names[0])
-
-
-def queued(job: int) -> bool:
-    """Whether any task of the array waits or runs."""
-    done = subprocess.run(
-        ["squeue", "--noheader", f"--job={job}", "--format=%T"], capture_output=True, text=True, check=False
-    )
-    return bool(done.stdout.strip())
 
 
 def incomplete(folder: Path, tasks: int) -> list[int]:
