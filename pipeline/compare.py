@@ -1,8 +1,9 @@
 """Two runs side by side: `make compare A=runs/storyworld B=runs/storyworld-lora`
 
-What differs in their recipes, then what differs in their results and whether that is beyond noise: paired where both
-evaluations answered the same prompts (evaluate/scores.json), from the two intervals where not; then what each took.
-Reads manifests and scores, writes nothing. Exit status: 0 compared, 2 where one of the two is no run.
+What differs in their recipes, then what differs in their results and whether that is beyond noise: paired over the
+items that both evaluations have (evaluate/scores.json), from the two intervals where they share too few; then what
+each took. An artifact that a run took over from its base counts as its own, but not what it cost. Reads manifests and
+scores, writes nothing. Exit status: 0 compared, 2 where one of the two is no run.
 """
 
 import argparse
@@ -15,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import artifact
-from pipeline.chain import CHAIN
+from pipeline.chain import CHAIN, MODEL_STAGES
 from pipeline.intervals import paired_difference
 from pipeline.runs import artifacts
-from pipeline.shown import duration, energy, figures, money, number, precise, spent
+from pipeline.shown import bracketed, duration, energy, figures, money, number, spent
 from pipeline.stage import UserError
 
 MOST_KEYS = 12  # of a stage that are named; a collected folder can differ in thousands of files
 WIDEST = 44  # characters of a cell
 PAGE = "report"  # shows what the others made, and makes nothing that could differ by itself
+SHARED = 0.5  # of the smaller of two sets of items: with fewer in common, pairs tell of other items than the figures
 # Metrics that tell of the machine or of another difference, which have a table of their own or say nothing here.
 UNCOMPARED = ("seconds", "per_second", "memory_bytes", "_minus_")
 
@@ -33,12 +35,13 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """b minus a of a figure. beyond: whether the 95 % interval leaves zero out."""
+    """b minus a of a figure. pairs: how many items it is paired over, 0 where it is not. beyond: whether the 95 %
+    interval leaves zero out."""
 
     value: float
     low: float
     high: float
-    paired: bool
+    pairs: int
 
     @property
     def beyond(self) -> bool:
@@ -55,6 +58,22 @@ def read(run: Path) -> Manifests:
     return found
 
 
+def whole(run: Path, own: Manifests) -> Manifests:
+    """The run's manifests, with those of the artifacts that it was made from and that lie in another run's folder."""
+    found, waiting = dict(own), [(run / name, one) for name, one in own.items()]
+    while waiting:
+        folder, sealed = waiting.pop()
+        for key, link in sealed.get("inputs", {}).items():
+            place = (folder.resolve() / link["folder"]).resolve()
+            if "/" in key or key in found or not place.is_dir():
+                continue  # a base's model that stands beside is not what this run was made from
+            there = artifact.manifest(place)
+            if there is not None and there["fingerprint"] == link["fingerprint"]:
+                found[key] = there
+                waiting.append((place, there))
+    return found
+
+
 def recipe_rows(a: Manifests, b: Manifests) -> list[Row]:
     """(stage, key, in a, in b) of everything that makes two artifacts of one stage differ."""
     rows: list[Row] = []
@@ -67,6 +86,8 @@ def recipe_rows(a: Manifests, b: Manifests) -> list[Row]:
         # The inputs' fingerprints differ because of what is listed at an earlier stage.
         one, other = ({k: v for k, v in run[stage]["identity"].items() if k != "inputs"} for run in (a, b))
         keys = list(artifact.differing(one, other))
+        if not keys and a[stage]["outputs"] == b[stage]["outputs"]:
+            continue
         rows += [(stage, key.removeprefix("recipe."), told(old), told(new)) for key, old, new in keys[:MOST_KEYS]]
         if len(keys) > MOST_KEYS:
             rows.append((stage, f"and {len(keys) - MOST_KEYS} more", "", ""))
@@ -97,11 +118,14 @@ def items(kept: dict[str, Any], name: str) -> dict[str, float] | None:
 
 
 def paired(a: dict[str, float] | None, b: dict[str, float] | None) -> Change | None:
-    """b minus a over the same items; None where they are not the same."""
-    if not a or not b or a.keys() != b.keys():
+    """b minus a over the items that both have; None where these are fewer than SHARED of the smaller set."""
+    if not a or not b:
         return None
-    value, low, high = paired_difference([b[item] for item in a], list(a.values()), seed=0)
-    return Change(value=value, low=low, high=high, paired=True)
+    both = [item for item in a if item in b]
+    if len(both) < max(2, SHARED * min(len(a), len(b))):
+        return None
+    value, low, high = paired_difference([b[item] for item in both], [a[item] for item in both], seed=0)
+    return Change(value=value, low=low, high=high, pairs=len(both))
 
 
 def unpaired(a: dict[str, Any], b: dict[str, Any]) -> Change:
@@ -109,7 +133,7 @@ def unpaired(a: dict[str, Any], b: dict[str, Any]) -> Change:
     value = b["value"] - a["value"]
     low = value - math.hypot(b["value"] - b["low"], a["high"] - a["value"])
     high = value + math.hypot(b["high"] - b["value"], a["value"] - a["low"])
-    return Change(value=value, low=low, high=high, paired=False)
+    return Change(value=value, low=low, high=high, pairs=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,21 +166,30 @@ def results(a: Manifests, b: Manifests, kept: Sequence[dict[str, Any]]) -> Resul
             else:
                 one, two = (items(run, row["name"]) if stage == "evaluate" else None for run in kept)
                 change = paired(one, two) or unpaired(row, other)
+                if change.low == change.high == 0 or same_model(row["name"], a, b):
+                    equal += 1  # and only what it was measured on differs
+                    continue
                 beyond += change.beyond
                 judged.append((stage, row["name"], interval(row), interval(other), *verdict(change)))
     return Results(judged=judged, beyond=beyond, equal=equal, plain=plain)
 
 
+def same_model(name: str, a: Manifests, b: Manifests) -> bool:
+    """Whether a figure `<model>_<metric>` is of a model that is one and the same artifact in both."""
+    model = name.partition("_")[0]
+    return model in a and model in b and model in MODEL_STAGES and a[model]["fingerprint"] == b[model]["fingerprint"]
+
+
 def interval(row: dict[str, Any]) -> str:
     """`0.863 [0.831, 0.891]`."""
-    return f"{precise(row['value'])} [{precise(row['low'])}, {precise(row['high'])}]"
+    return bracketed(row["value"], row["low"], row["high"])
 
 
 def verdict(change: Change) -> Row:
     """The difference, and what is to be thought of it."""
-    how = "paired" if change.paired else "unpaired"
+    how = f"paired, n {change.pairs}" if change.pairs else "unpaired"
     words = ("higher" if change.value > 0 else "lower") if change.beyond else "noise"
-    return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]", f"{words}, {how}"
+    return bracketed(change.value, change.low, change.high, "+"), f"{words}, {how}"
 
 
 def cost_table(a: Manifests, b: Manifests) -> str:
@@ -200,11 +233,12 @@ def compare(a: Path, b: Path) -> str:
     """Everything that is printed."""
     one, other = read(a), read(b)
     parts = [f"A: {a}\nB: {b}"]
-    recipes = recipe_rows(one, other)
+    everything = whole(a, one), whole(b, other)
+    recipes = recipe_rows(*everything)
     if not recipes:
         return parts[0] + "\n\nThe two runs hold the same artifacts.\n"
     parts.append("What differs in the recipes\n\n" + table(("stage", "key", "A", "B"), recipes))
-    found = results(one, other, (scores(a), scores(b)))
+    found = results(*everything, (scores(a), scores(b)))
     if found.judged:
         by_chance = max(round(len(found.judged) / 20), 1)
         parts.append(

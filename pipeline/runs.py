@@ -1,10 +1,12 @@
 """Commands over a finished run: `python -m pipeline.runs verify|summary|gc --recipe storyworld`
 
-verify recomputes every sha256 and fingerprint, and draws the report again from the manifests; summary prints what each
-stage cost and the evaluation; gc lists the folders that were set aside, and removes them with --yes.
+verify recomputes every sha256 and fingerprint, compares a manifest's metrics with the sealed metrics.json, and draws
+the report again from the manifests; summary prints what each stage cost and the evaluation; gc lists the folders that
+were set aside, and removes them with --yes.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -21,11 +23,27 @@ def artifacts(run: Path) -> dict[str, Path]:
     return {stage.name: run / stage.name for stage in CHAIN if (run / stage.name).is_dir()}
 
 
+def unlike_metrics(folder: Path) -> list[str]:
+    """The first metric in which a manifest, which nothing seals, differs from the metrics.json that it seals."""
+    path, sealed = folder / "metrics.json", artifact.manifest(folder)
+    if sealed is None or not path.is_file():
+        return []
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if artifact.canonical(sealed["metrics"]) == artifact.canonical(kept):  # also of what is no number, unlike itself
+        return []
+    for name, has, given in artifact.differing(sealed["metrics"], kept):
+        return [f"{folder / artifact.MANIFEST}: its metric {name} is {has}, and the sealed {path.name} has {given}"]
+    return []
+
+
 def verify(run: Path) -> list[str]:
-    """Everything in which a run differs from its manifests: files, fingerprints, links between artifacts."""
+    """Everything in which a run differs from its manifests: files, fingerprints, metrics, links between artifacts."""
     problems = []
     for name, folder in artifacts(run).items():
-        problems += artifact.verify(folder)
+        if faults := artifact.verify(folder):
+            problems += faults
+        else:
+            problems += unlike_metrics(folder)
         sealed = artifact.manifest(folder)
         if sealed is None:
             continue
@@ -42,12 +60,26 @@ def verify(run: Path) -> list[str]:
                 problems.append(f"{folder}: its input {key} is no longer at {source}")
             elif not found["fingerprint"] == link["fingerprint"] == sealed["identity"]["inputs"][key]:
                 problems.append(f"{folder}: its input {key} at {source} is not the artifact that it was made from")
-    # Last, and only where all else is in order: else the page differs for a reason that was named already.
-    if problems or not (run / "report").is_dir():
-        return problems
+    return problems
+
+
+def verify_page(run: Path) -> tuple[list[str], str]:
+    """In what the report differs from what the run's manifests say, and what could not be compared, in words.
+
+    For a run in which all else is in order: else the page differs for a reason that was named already.
+    """
+    folder = run / "report"
+    if not folder.is_dir():
+        return [], ""
     from pipeline.report.traced import untraced  # the page's libraries, which `summary` after every demo does without
 
-    return untraced(run / "report") or []
+    found = untraced(folder)
+    if found is not None:
+        return found, ""
+    return [], (
+        f"{folder}: its figures were not compared with the manifests, for another version of the code drew the page. "
+        f"Run `make report RECIPE={run.name}`, then verify again."
+    )
 
 
 def _rows(sealed: dict[str, dict[str, Any]]) -> list[str]:
@@ -110,10 +142,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if not run.is_dir():
             raise UserError(f"{run}: no such run. Run `make all RECIPE={run.name}` first.")
-        problems = verify(run)
-        sys.stdout.write(
-            "\n".join(problems or [f"{run}: {len(artifacts(run))} artifacts, every file as sealed"]) + "\n"
-        )
+        problems, left_out = verify(run), ""
+        if not problems:
+            problems, left_out = verify_page(run)
+        told = problems or [f"{run}: {len(artifacts(run))} artifacts, every file as sealed"]
+        sys.stdout.write("\n".join([*told, *filter(None, [left_out])]) + "\n")
         return 1 if problems else 0
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")

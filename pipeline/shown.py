@@ -1,9 +1,11 @@
 """Numbers as a reader wants them: short, with their unit, a figure with its interval."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 JOULES_PER_KWH = 3.6e6
+MOST_PLACES = 9  # decimals
 PARTS = ("_low", "_high", "_n")
 
 
@@ -14,9 +16,22 @@ def number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 0.01 else f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-def precise(value: float) -> str:
-    """A measured figure: three decimals also where they are zeros."""
-    return f"{value:.3f}" if abs(value) < 100 else number(value)
+def precise(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
+    """A measured figure: three decimals also where they are zeros, and as many as its interval needs to have a width.
+
+    sign: "+" for a difference.
+    """
+    large = abs(value) >= 100
+    places = 0 if large else 3
+    if low is not None and high is not None and high > low:
+        places = max(places, min(math.ceil(-math.log10(high - low)) + large, MOST_PLACES))
+    return f"{value:{sign},.{places}f}"
+
+
+def bracketed(value: float, low: float, high: float, sign: str = "") -> str:
+    """A figure with its interval: `0.863 [0.831, 0.891]`, `117.0 [116.6, 117.4]`."""
+    shown, *ends = (precise(one, low, high, sign) for one in (value, low, high))
+    return f"{shown} [{', '.join(ends)}]"
 
 
 def short(value: float) -> str:

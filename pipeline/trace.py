@@ -1,9 +1,10 @@
 """Where a document of a run is: `make trace DOC=<id> RECIPE=storyworld` (`python -m pipeline.trace --document <id>`)
 
 Follows one document from the raw file in which it was found, by way of the corpus (its shard and row, or the reason
-why it was dropped), to its place in the token store and to the models that were trained on it or measured with it. An
-id is what the corpus calls a document: a web page's address, a text file's name, the `id` of a JSON line, or, where
-that has none, `<file>#<number of the record>`.
+why it was dropped), to its place in the token store, to how much of it pretraining reached, and to what was made from
+that model or measured with the document. An id is what the corpus calls a document: a web page's address, a text
+file's name, the `id` of a JSON line, or, where that has none, `<file>#<number of the record>`. Conversations, prompts,
+pairs and benchmark items have theirs (pipeline/trace_rows.py).
 """
 
 import argparse
@@ -16,11 +17,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipeline import artifact
-from pipeline.chain import BY_NAME, MODEL_STAGES
+from pipeline.chain import BY_NAME
+from pipeline.reached import reached
 from pipeline.stage import UserError
-from pipeline.store import SPLITS, open_split
+from pipeline.store import SPLITS, Split, open_split
+from pipeline.trace_rows import asked, made_from, places
 
-BASE = {"train": "was trained on it", "heldout": "was never trained on it: its held-out loss counts it"}
+HELDOUT = "was never trained on it: its held-out loss counts it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ def trace(run: Path, document: str) -> list[Found]:
         found += kept(done, document)
         if not any(one.stage == "corpus" for one in found):
             found += lost(done["corpus"], document, read=bool(found))
-    return found
+    return found + [Found(stage=stage, where=where) for stage, where in places(done, document)]
 
 
 def followed(run: Path) -> dict[str, Path]:
@@ -93,14 +96,14 @@ def kept(done: dict[str, Path], document: str) -> Iterator[Found]:
             for row in (number for number, name in enumerate(ids) if name == document):
                 yield Found(stage="corpus", where=f"{split}/{shard.name}, row {row} ({split})")
                 if "tokenizer" in done:
-                    yield in_store(done["tokenizer"], split, before + row)
-                yield from seen_by(done, split)
+                    opened = open_split(done["tokenizer"] / "store", split)
+                    yield in_store(opened, before + row)
+                    yield from trained(done, opened, before + row) if split == "train" else unseen(done, shard, row)
             before += len(ids)
 
 
-def in_store(tokenizer: Path, split: str, number: int) -> Found:
+def in_store(opened: Split, number: int) -> Found:
     """Its place in the token store, whose documents stand in the order of the corpus."""
-    opened = open_split(tokenizer / "store", split)
     offsets = opened.offsets
     tokens = f"tokens {int(offsets[number])} to {int(offsets[number + 1]) - 1}, its end included"
     return Found(
@@ -108,16 +111,25 @@ def in_store(tokenizer: Path, split: str, number: int) -> Found:
     )
 
 
-def seen_by(done: dict[str, Path], split: str) -> Iterator[Found]:
-    """The models that the split trained, and what else was made from them."""
+def trained(done: dict[str, Path], opened: Split, number: int) -> Iterator[Found]:
+    """How much of it pretraining was trained on and, where it was, all that was made from that model."""
     if "pretrain" not in done:
         return
-    yield Found(stage="pretrain", where=BASE[split])
-    for stage in MODEL_STAGES[1:]:
-        if stage in done and split == "train":
-            yield Found(stage=stage, where="was made from the model that was trained on it")
-    if split == "heldout" and "evaluate" in done:
-        yield Found(stage="evaluate", where="bits per byte, where its sample of held-out documents drew this one")
+    sealed = artifact.manifest(done["pretrain"])
+    assert sealed is not None, "followed() names finished artifacts"
+    seen = reached(done["pretrain"], sealed, opened, number)
+    yield Found(stage="pretrain", where=seen.words)
+    if seen.tokens:
+        yield from (Found(stage=stage, where=where) for stage, where in made_from(done, "pretrain"))
+
+
+def unseen(done: dict[str, Path], shard: Path, row: int) -> Iterator[Found]:
+    """What was measured with a held-out document."""
+    if "pretrain" in done:
+        yield Found(stage="pretrain", where=HELDOUT)
+    if "evaluate" in done:
+        text = pq.read_table(shard, columns=["text"])["text"][row].as_py()
+        yield Found(stage="evaluate", where=asked(done["evaluate"], "documents", text))
 
 
 def lost(corpus: Path, document: str, read: bool) -> Iterator[Found]:
@@ -139,7 +151,7 @@ def shown(run: Path, document: str, found: list[Found]) -> str:
     for one in found:
         sealed = artifact.manifest(run / one.stage) or {}
         public = ", ".join(sealed.get("published", []))
-        lines.append(f"  {one.stage:<10} {one.where}{f'; published as {public}' if public else ''}")
+        lines.append(f"  {one.stage:<11} {one.where}{f'; published as {public}' if public else ''}")
     return "\n".join(lines) + "\n"
 
 

@@ -25,8 +25,10 @@ def stage(run: Path, name: str, recipe: dict, metrics: dict[str, float], inputs:
     identity = {"stage": name, "version": 1, "recipe": recipe, "seed": 0, "inputs": inputs, "outside": None}
     if "scores" in more:
         (folder / "scores.json").write_text(json.dumps(more.pop("scores")))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     facts = {
         "stage": name,
+        "inputs": more.pop("links", {}),
         "fingerprint": artifact.fingerprint(identity),
         "identity": identity,
         "metrics": metrics,
@@ -64,7 +66,7 @@ def row(text: str, *starts: str) -> list[str]:
 
 
 def test_only_what_makes_the_artifacts_differ_is_listed(tmp_path):
-    text = told(tmp_path, {}, {"rate": 2e-3})
+    text = told(tmp_path, {"gold": HARD.tolist()}, {"rate": 2e-3, "gold": GAIN.tolist()})
     recipes = text.partition("Results")[0]
     assert row(recipes, "sft")[1:] == ["trainer.learning_rate", "0.001", "0.002"]
     assert row(recipes, "evaluate")[1:] == ["its inputs alone"]
@@ -81,17 +83,72 @@ GAIN = HARD + np.random.default_rng(1).normal(0.02, 0.02, 200)
 def test_pairing_sees_what_the_two_intervals_do_not(tmp_path):
     a, b = HARD.tolist(), GAIN.tolist()
     text = told(tmp_path, {"gold": a}, {"rate": 2e-3, "gold": b})
-    assert "higher, paired" in row(text, "evaluate", "sft_gold")[-1]
+    assert "higher, paired, n 200" in row(text, "evaluate", "sft_gold")[-1]
     assert "1 of 2 differences are beyond noise" in text
     other = told(tmp_path / "other", {"gold": a}, {"rate": 2e-3, "gold": b, "prompts": [p + "!" for p in PROMPTS]})
     assert "noise, unpaired" in row(other, "evaluate", "sft_gold")[-1]
     assert "0 of 2 differences" in other
 
 
+@pytest.mark.parametrize(
+    ("count", "verdict"), [(120, "higher, paired, n 120"), (60, "noise, unpaired"), (200, "higher, paired, n 200")]
+)
+def test_a_run_that_was_asked_other_items_too_is_paired_over_those_that_both_were_asked(tmp_path, count, verdict):
+    prompts = [*PROMPTS[:count], *(f"{prompt}!" for prompt in PROMPTS[count:])]
+    text = told(tmp_path, {"gold": HARD.tolist()}, {"rate": 2e-3, "gold": GAIN.tolist(), "prompts": prompts})
+    assert row(text, "evaluate", "sft_gold")[-1] == verdict
+
+
+def test_a_difference_is_that_of_the_shared_items_alone():
+    a = {f"p{n}": float(n % 2) for n in range(10)} | {f"only-a-{n}": 100.0 for n in range(4)}
+    b = {f"p{n}": float(n % 2) + 1 for n in range(10)} | {f"only-b-{n}": -100.0 for n in range(9)}
+    change = compare.paired(a, b)
+    assert change is not None and (change.value, change.pairs) == (1.0, 10)
+
+
+def test_an_artifact_that_is_taken_over_from_a_base_is_no_difference(tmp_path):
+    a = make_run(tmp_path / "a")
+    base = artifact.manifest(a / "collect")
+    more = {"links": {"collect": {"folder": "../../a/collect", "fingerprint": base["fingerprint"]}}}
+    stage(tmp_path / "b", "sft", {"lora": 8}, interval("heldout_loss", 0.5, 0.4, 0.6), {"collect": "x"}, **more)
+    text = compare.compare(a, tmp_path / "b")
+    recipes, _, took = text.partition("What it took")
+    assert "collect" not in recipes.partition("What differs")[2] and row(recipes, "sft", "lora")[1:] == [
+        "lora",
+        "-",
+        "8",
+    ]
+    assert row(took, "collect")[-2:] == ["-", "-"], "what it cost is the base's"
+
+
+def test_a_model_that_is_one_artifact_in_both_does_not_differ(tmp_path):
+    one, other = HARD.tolist(), HARD[:150].tolist()
+    text = told(tmp_path, {"gold": one}, {"rate": 2e-3, "gold": other, "prompts": PROMPTS[:150]})
+    assert "sft_gold" not in text and "1 figures are equal" in text, "one run asked it more prompts"
+    sealed = {"sft": {"fingerprint": "a"}, "dpo": {"fingerprint": "b"}}
+    assert compare.same_model("sft_perplexity", sealed, {**sealed, "dpo": {"fingerprint": "c"}})
+    assert not compare.same_model("dpo_perplexity", sealed, {**sealed, "dpo": {"fingerprint": "c"}})
+
+
+def test_artifacts_of_equal_files_are_no_difference():
+    one, other = (
+        {"sft": {"fingerprint": str(n), "identity": {"recipe": {}, "inputs": {"collect": n}}, "outputs": ["same"]}}
+        for n in (1, 2)
+    )
+    assert compare.recipe_rows(one, other) == []
+    other["sft"]["outputs"] = ["another"]
+    assert compare.recipe_rows(one, other) == [("sft", "its inputs alone", "", "")]
+
+
+def test_an_interval_is_shown_with_a_width():
+    assert compare.verdict(compare.Change(value=4e-4, low=2e-4, high=6e-4, pairs=9))[0] == "+0.0004 [+0.0002, +0.0006]"
+    assert compare.interval({"value": 117.03, "low": 116.63, "high": 117.44}) == "117.03 [116.63, 117.44]"
+
+
 def test_items_are_paired_by_what_they_are_and_not_by_where_they_stand(tmp_path):
     turned = {"rate": 2e-3, "gold": GAIN.tolist()[::-1], "prompts": PROMPTS[::-1]}
     text = told(tmp_path, {"gold": HARD.tolist()}, turned)
-    assert "higher, paired" in row(text, "evaluate", "sft_gold")[-1]
+    assert "higher, paired, n 200" in row(text, "evaluate", "sft_gold")[-1]
 
 
 def test_runs_without_scores_are_compared_by_their_intervals(tmp_path):
@@ -146,7 +203,8 @@ def test_equal_runs_are_said_to_be_equal_and_long_differences_are_cut(tmp_path):
     a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b")
     assert "The two runs hold the same artifacts." in compare.compare(a, b)
     many = [
-        {"collect": {"fingerprint": str(n), "identity": {"recipe": {f"k{i}": n for i in range(20)}}}} for n in (1, 2)
+        {"collect": {"fingerprint": str(n), "outputs": [], "identity": {"recipe": {f"k{i}": n for i in range(20)}}}}
+        for n in (1, 2)
     ]
     rows = compare.recipe_rows(*many)
     assert len(rows) == compare.MOST_KEYS + 1 and rows[-1][1] == "and 8 more"

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.evaluate.leakage import SEED_RUN, Leakage, longest_runs
+from pipeline.evaluate import leakage
+from pipeline.evaluate.leakage import OPENING, SEED_RUN, Leakage, longest_runs, openings
 from pipeline.evaluate.models import candidates
 from pipeline.evaluate.recipe import Recipe
 from pipeline.stage import UserError
@@ -46,6 +47,34 @@ def test_models_go_on_from_training_documents_beside_held_out_text(tmp_path):
     assert found["sft"]["verbatim_words"].values == [0.0, 7.0]
     assert found["heldout"]["verbatim_words"].values[0] == 0.0 < found["heldout"]["verbatim_words"].values[1]
     assert len(exam.items_by_kind["openings"]) == 2
+
+
+def test_openings_are_those_of_a_sample_of_the_whole_list_and_the_corpus_is_streamed(tmp_path, monkeypatch):
+    (tmp_path / "train").mkdir()
+    texts = [f"{number} " + "word " * (number % 40) for number in range(200)]
+    for part in range(2):
+        pq.write_table(
+            pa.table({"text": texts[100 * part : 100 * part + 100]}), tmp_path / "train" / f"{part}.parquet"
+        )
+    long = [text for text in texts if len(text.split()) > 2 * OPENING]
+    expected = [" ".join(text.split()[:OPENING]) for text in random.Random("3/leakage").sample(long, 20)]
+    held = most = 0
+
+    class Text(str):
+        def __del__(self) -> None:
+            nonlocal held
+            held -= 1
+
+    def counted(corpus):
+        nonlocal held, most
+        for text in texts:
+            held, most = held + 1, max(most, held + 1)
+            yield Text(text)
+
+    assert openings(tmp_path, 20, 3) == expected
+    monkeypatch.setattr(leakage, "train_texts", counted)
+    assert openings(tmp_path, 20, 3) == expected
+    assert most < 5, "documents at once"
 
 
 def test_leakage_needs_a_corpus_with_documents(tmp_path):

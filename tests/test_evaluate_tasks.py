@@ -2,11 +2,13 @@
 
 import json
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
+from pipeline.evaluate.covered import uncovered
 from pipeline.evaluate.models import candidates
 from pipeline.evaluate.recipe import LocalData, Recipe, Tasks
 from pipeline.evaluate.run import run
@@ -14,7 +16,7 @@ from pipeline.evaluate.score import Calibration, Exponential, Measure
 from pipeline.evaluate.tasks import Benchmarks, as_measure, load
 from pipeline.stage import Job, UserError
 from tests.test_evaluate import story_rows
-from tests.toy_evaluate import save_toy_stages
+from tests.toy_evaluate import save_toy_certificate, save_toy_stages
 from tests.toy_pairs import WORDS, save_toy_model, write_jsonl
 
 pytest.importorskip("lm_eval", reason="needs the extra `eval`")
@@ -209,6 +211,69 @@ def test_metrics_that_are_no_mean_get_no_interval_of_one():
 def test_a_tasks_section_without_effect_is_refused(keys, message):
     with pytest.raises(ValidationError, match=message):
         Tasks.model_validate(keys, strict=False)
+
+
+QUESTION = "a man sits on the roof and begins to lift the tiles"
+
+
+@pytest.mark.parametrize(
+    ("items", "covered"),
+    [
+        (["A man sits on the roof, and begins to lift the tiles."], True),
+        (["Roofs: " + QUESTION + "\nhe falls"], True),  # collect puts the endings below
+        (["a man sits on the roof and begins"], True),  # an item without the question's end
+        (["a man"], False),  # would be found in anything
+        (["the roof of a house", "another item"], False),
+        (["a man sits on the roofs and begins to lift the tiles of it"], False),
+    ],
+)
+def test_a_question_is_covered_by_an_item_that_holds_it_or_that_is_most_of_it(tmp_path, items, covered):
+    write_jsonl(tmp_path / "toy.jsonl", [{"id": str(n), "text": text} for n, text in enumerate(items)])
+    fault = uncovered(tmp_path / "toy.jsonl", [["", QUESTION]])
+    assert (fault is None) == covered
+    if not covered:
+        assert fault.startswith("1 of the 1 questions that the harness asks are not among the items in collect/eval")
+        assert QUESTION[:40] in fault
+
+
+def test_a_benchmarks_name_alone_certifies_nothing(place, tmp_path):
+    """A collect whose evaluation/toy_choice.jsonl holds something else than the questions that are asked."""
+    inputs = save_toy_stages(tmp_path, story_rows(), stages=("sft",))
+    recipe = Recipe(answers=None, tasks=Tasks(names=("toy_choice",), folder=str(place / "files")))
+    job = Job(recipe=recipe, out=tmp_path / "out", stage="evaluate", inputs=inputs, seed=0, run_name="toy")
+    job.out.mkdir()
+
+    def certify(rows: list[dict]) -> None:
+        write_jsonl(inputs["collect"] / "evaluation" / "toy_choice.jsonl", rows)
+        for stage in ("corpus", "sft"):
+            save_toy_certificate(inputs[stage], inputs["collect"], "toy_choice")
+
+    certify([{"id": "0", "text": "one line about something else"}])
+    with pytest.raises(UserError, match=r"toy_choice: 12 of the 12 questions that the harness asks are not among the"):
+        run(job)
+    marked = replace(job, recipe=recipe.model_copy(update={"uncertified": "the toy was invented later"}))
+    run(marked)
+    (row,) = json.loads((job.out / "results.json").read_text())["certificates"]
+    assert (row["status"], row["reason"]) == ("uncertified", "the toy was invented later")
+
+    questions = [json.loads(line) for line in (place / "data.jsonl").read_text().splitlines()]
+    texts = ["\n".join([row["question"], *row["choices"]]) for row in questions]
+    certify([{"id": str(n), "text": text} for n, text in enumerate(texts)])
+    run(job)
+    (row,) = json.loads((job.out / "results.json").read_text())["certificates"]
+    assert row["status"] == "certified"
+    with pytest.raises(UserError, match="Remove the key"):
+        run(marked)
+
+
+@pytest.mark.parametrize(("number", "few"), [(None, 0), (11, 11), (12, 12)])
+def test_too_few_questions_for_the_examples_before_them_are_said_before_a_model_is_loaded(place, number, few):
+    keys = Tasks(names=("toy_choice",), folder=str(place / "files"), num_fewshot=number)
+    if few < 12:
+        assert Benchmarks(keys, 4, 0).tasks
+        return
+    with pytest.raises(UserError, match=r"toy_choice puts 12 examples .* 12 to take them from, the question itself"):
+        Benchmarks(keys, 4, 0)
 
 
 def test_a_task_needs_a_certificate_or_a_reason_and_is_paired(place, tmp_path):

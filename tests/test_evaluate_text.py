@@ -87,6 +87,7 @@ def test_a_source_has_the_ratio_of_its_own_documents(tmp_path, model):
     b_bits = sum(nats[i] for i in (1, 3)) / math.log(2) / sum(len(HELDOUT[i].encode()) for i in (1, 3))
     assert found["bits_per_byte_b"].figure(0)["value"] == pytest.approx(b_bits, rel=1e-5)
     assert found["perplexity"].figure(0)["value"] == pytest.approx(math.exp(sum(nats) / tokens), rel=1e-4)
+    assert found["perplexity"].over == found["bits_per_byte"].over == "documents"
     assert exam.results()["heldout"]["sft"]["documents_not_exact"] == 0
     assert exam.results()["heldout"]["sft"]["bytes"] == sum(len(text.encode()) for text in HELDOUT)
 

@@ -253,6 +253,13 @@ def edit_identity(run: Path) -> None:
     path.write_text(json.dumps(sealed))
 
 
+def edit_metric(run: Path) -> None:
+    path = run / "dpo" / "manifest.json"
+    sealed = json.loads(path.read_text())
+    sealed["metrics"]["loss"] = 0.1
+    path.write_text(json.dumps(sealed))
+
+
 def another_dpo(run: Path) -> None:
     (run / "dpo" / "log.jsonl").write_text("{}\n")
     seal(run / "dpo", {"sft": run / "sft"}, {"loss": 0.5})
@@ -265,6 +272,7 @@ def another_dpo(run: Path) -> None:
         (lambda run: change(run / "dpo" / "model" / "model.safetensors"), None, "differs from the manifest's sha256"),
         (lambda run: (run / "dpo" / "extra").write_text("x"), None, "extra: is not in the manifest"),
         (edit_identity, None, "its fingerprint is not that of its identity: it was edited"),
+        (edit_metric, None, "its metric loss is 0.1, and the sealed metrics.json has 1.0"),
         (lambda run: change(run / "evaluate" / "results.json"), None, "Run `make evaluate RECIPE=toy` first"),
         (another_dpo, None, "is about another dpo than"),
         (lambda run: None, "tokenizer", "STAGE=tokenizer: is no model and no data set. Accepted: pretrain, sft, dpo"),

@@ -20,7 +20,7 @@ from pipeline.report.recipe import STAGE, Recipe
 from pipeline.report.run import run
 from pipeline.report.traced import untraced
 from pipeline.reward.score import ScoredPair, calibration, margins
-from pipeline.shown import counts, duration, energy, figures, money, number, precise, short, size
+from pipeline.shown import bracketed, counts, duration, energy, figures, money, number, precise, short, size
 from pipeline.stage import Job, UserError
 from pipeline.tokenizer.fertility import Fertility
 
@@ -484,7 +484,11 @@ def test_energy_and_money_are_unknown_unless_every_stage_knows_them(tmp_path):
         (short(834), "834"), (short(21727), "21.7 k"), (short(1.443e6), "1.44 M"), (short(8e9), "8 B"),
         (number(30000), "30,000"), (number(0.8312), "0.831"), (number(0.00031), "0.00031"),
         (number(12345.6), "12,346"), (counts({"near_copy": 2}), "near copy 2"),
-        (precise(1), "1.000"), (duration(8.23), "8.2 s"), (duration(250), "4 min 10 s"),
+        (precise(1), "1.000"), (precise(117.0274), "117"), (bracketed(0.5, 0.4, 0.6), "0.500 [0.400, 0.600]"),
+        (bracketed(117.0274, 116.632, 117.435), "117.03 [116.63, 117.44]"),
+        (bracketed(5e-4, 0, 9e-4, "+"), "+0.0005 [+0.0000, +0.0009]"),
+        (bracketed(1200.4, 1100, 1300), "1,200 [1,100, 1,300]"), (bracketed(2, 2, 2), "2.000 [2.000, 2.000]"),
+        (duration(8.23), "8.2 s"), (duration(250), "4 min 10 s"),
         (duration(11100), "3 h 5 min"),
         (size(512), "512 B"), (size(7.5e8), "750.0 MB"), (size(6e9), "6.0 GB"),
     ],

@@ -11,6 +11,7 @@ import pytest
 from pipeline import artifact, run, runs
 from pipeline.launch import Outcome
 from pipeline.stage import Stage, StageRecipe
+from tests.toy_run import save_toy_run
 
 
 class Recipe(StageRecipe):
@@ -218,6 +219,23 @@ def test_verify_sees_a_changed_file_a_changed_identity_and_a_replaced_input(chai
     manifest["identity"]["seed"] = 5
     (folder / "collect" / "manifest.json").write_text(json.dumps(manifest))
     assert any("its fingerprint is not that of its identity" in problem for problem in runs.verify(folder))
+
+
+def test_verify_compares_a_manifests_metrics_with_the_sealed_ones(tmp_path, capsys):
+    toy = save_toy_run(tmp_path / "runs")
+    assert runs.verify(toy) == []
+    path = toy / "evaluate" / "manifest.json"
+    path.write_text(path.read_text().replace('"dpo_gold": 0.75', '"dpo_gold": 0.95'))
+    assert runs.main(["verify", "--recipe", "toy", "--runs", str(toy.parent)]) == 1
+    assert "its metric dpo_gold is 0.95, and the sealed metrics.json has 0.75" in capsys.readouterr().out
+
+
+def test_verify_says_that_another_versions_page_was_not_compared(tmp_path, capsys):
+    toy = save_toy_run(tmp_path / "runs")  # its report says that version 1 drew it
+    assert runs.main(["verify", "--recipe", "toy", "--runs", str(toy.parent)]) == 0
+    told = capsys.readouterr().out
+    assert "every file as sealed" in told
+    assert "figures were not compared with the manifests" in told and "Run `make report RECIPE=toy`" in told
 
 
 def test_garbage_is_listed_and_removed_only_when_told(chain):

@@ -7,6 +7,7 @@ writes from nothing, and that is what its stories' form is judged by: it was nev
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.generate import generate
 from pipeline.stage import UserError
 
 NUM_UNPROMPTED_SHOWN = 3
+UNPROMPTED = "unprompted"  # what the base's stories are over, which nobody asked for
 TITLES = ("wishes_met", "gold", "well_formed", "rouge_l", "length_mean")
 
 
@@ -57,7 +59,7 @@ class Answers:
                 asked = [candidate.document_start] * len(told)
                 told = say(candidate, model, asked, self.recipe, self.seed)
                 self.unprompted[candidate.name] = told[:NUM_UNPROMPTED_SHOWN]
-            found["well_formed"] = well_formed(told)
+            found["well_formed"] = replace(well_formed(told), over="prompts" if candidate.chats else UNPROMPTED)
         return {metric: per_prompt(measure, times) for metric, measure in found.items()}
 
     def afterwards(self) -> Measures:

@@ -84,7 +84,7 @@ class HeldoutText:
             ),
         }
         nats = [value * math.log(2) for value in bits]
-        return {**self._by_source(bits), "perplexity": Exponential(values=linearised(nats, tokens))}
+        return {**self._by_source(bits), "perplexity": Exponential(values=linearised(nats, tokens), over="documents")}
 
     def _by_source(self, bits: Sequence[float]) -> dict[str, Measure]:
         sizes = [document.num_bytes for document in self.documents]

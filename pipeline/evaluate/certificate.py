@@ -2,17 +2,21 @@
 
 Reads collect/evaluation/<benchmark>.jsonl (the items) and certificates/<benchmark>.json of the corpus and of every
 stage whose conversations, prompts or pairs the models were trained on. Certificates are matched by the benchmark's
-name and by the sha256 of its items, so one whose items changed afterwards is not certified.
+name and by the sha256 of its items, so one whose items changed afterwards is not certified; and the questions that are
+asked must be among these items, so that a name alone certifies nothing.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import sha256
 from pipeline.chain import SCREENED
+from pipeline.evaluate.covered import uncovered
 from pipeline.stage import UserError
+
+Questions = Callable[[str], Iterable[Sequence[str]]]  # of a named benchmark; asked for where it has its certificates
 
 PROMPTS = "evaluation prompts"  # of a collect that names no items to search for
 
@@ -23,13 +27,19 @@ def searched(inputs: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def check(
-    collect: Path | None, inputs: Mapping[str, Path], uncertified: str | None, named: Sequence[str], answered: bool
+    collect: Path | None,
+    inputs: Mapping[str, Path],
+    uncertified: str | None,
+    named: Sequence[str],
+    answered: bool,
+    questions: Questions | None = None,
 ) -> list[dict[str, Any]]:
     """One {"benchmark", "status", "reason", "certificates"} a benchmark; certified, uncertified or not certifiable.
 
     The benchmarks are those of collect's evaluation prompts, where these are `answered`, and the named ones.
-    certificates: {stage: its certificate}. Raises UserError for a benchmark that one of the stages was not searched
-    for and the recipe gives no reason, and for a reason that nothing needs.
+    certificates: {stage: its certificate}. questions: those of a named benchmark, which its items must cover. Raises
+    UserError for a benchmark that one of the stages was not searched for and the recipe gives no reason, and for a
+    reason that nothing needs.
     """
     benchmarks = collected(collect) if collect and answered else []
     benchmarks += [name for name in named if name not in benchmarks]
@@ -42,6 +52,9 @@ def check(
     rows, faults = [], list[str]()
     for name in benchmarks:
         found, lacking = certificates(name, collect, searched(inputs))
+        if collect and questions and name in named and not lacking:
+            fault = uncovered(collect / "evaluation" / f"{name}.jsonl", questions(name))
+            lacking = [fault] if fault else []
         faults += [f"{name}: {fault}" for fault in lacking]
         status = "uncertified" if lacking else "certified"
         rows.append(
@@ -54,9 +67,9 @@ def check(
         )
     if faults and uncertified is None:
         raise UserError(
-            f"evaluate: {'; '.join(faults)}. So a good figure may be recall. Let collect write "
-            "evaluation/<benchmark>.jsonl and build these stages again (with decontaminate_ngram set), or say why it "
-            "counts all the same: uncertified: '<reason in words>' in evaluate.yaml."
+            f"evaluate: {'; '.join(faults)}. So a good figure may be recall. Let collect write all questions of the "
+            "benchmark as evaluation/<benchmark>.jsonl and build these again (with decontaminate_ngram set), or "
+            "say why it counts all the same: uncertified: '<reason in words>' in evaluate.yaml."
         )
     if uncertified is not None and not faults:
         raise UserError(

@@ -33,9 +33,7 @@ class Leakage:
             raise UserError("evaluate.yaml: leakage searches the corpus, and the run has none. Remove the key.")
         self.corpus, self.recipe, self.seed = corpus, recipe, seed
         count = int(recipe.leakage or 0)
-        texts = [text for text in train_texts(corpus) if len(text.split()) > 2 * OPENING]
-        chosen = random.Random(f"{seed}/leakage").sample(texts, min(count, len(texts)))
-        self.openings = [" ".join(text.split()[:OPENING]) for text in chosen]
+        self.openings = openings(corpus, count, seed)
         self.passages = [" ".join(text.split()[OPENING:]) for text in held if len(text.split()) > 2 * OPENING][:count]
         if not self.openings or not self.passages:
             raise UserError(
@@ -75,6 +73,18 @@ class Leakage:
     def results(self) -> dict[str, Any]:
         """What was asked."""
         return {"settings": {"leakage_openings": len(self.openings), "leakage_opening_words": OPENING}}
+
+
+def openings(corpus: Path, count: int, seed: int) -> list[str]:
+    """The first words of `count` training documents that are long enough, drawn by the seed; the text is read twice,
+    so that no more than these are held."""
+    long = [number for number, text in enumerate(train_texts(corpus)) if len(text.split()) > 2 * OPENING]
+    chosen = random.Random(f"{seed}/leakage").sample(long, min(count, len(long)))
+    wanted = set(chosen)
+    found = {
+        number: " ".join(text.split()[:OPENING]) for number, text in enumerate(train_texts(corpus)) if number in wanted
+    }
+    return [found[number] for number in chosen]
 
 
 def train_texts(corpus: Path) -> Iterator[str]:

@@ -7,7 +7,8 @@ is in them). Everything cheap is checked before the first model is loaded. `make
 
 import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from pipeline.artifact import write_atomically, write_json
@@ -35,8 +36,9 @@ def run(job: Job) -> dict[str, float]:
     """Measures, writes results.json, scores.json and table.md, and returns the flat metrics."""
     recipe: Recipe = job.recipe
     models = candidates(job.inputs, recipe.models)
-    certificates = certified(job, recipe, models)
-    exams = prepared(job, recipe, models)
+    tasks = cache(partial(Benchmarks, recipe.tasks, recipe.batch_size, job.seed)) if recipe.tasks else None
+    certificates = certified(job, recipe, models, tasks)
+    exams = prepared(job, recipe, models, tasks)
     if not exams:
         raise UserError(
             "evaluate: nothing to measure: answers is null, no tasks or prompt sets are named, and the run has no "
@@ -61,13 +63,19 @@ def run(job: Job) -> dict[str, float]:
     return metrics(results["rows"], results["differences"])
 
 
-def certified(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[dict[str, Any]]:
-    """What may be believed of the benchmarks; raises UserError where something was not searched for one."""
+def certified(
+    job: Job, recipe: Recipe, models: Sequence[Candidate], tasks: Callable[[], Benchmarks] | None
+) -> list[dict[str, Any]]:
+    """What may be believed of the benchmarks; raises UserError where something was not searched for one.
+
+    tasks: loads them, which takes a while: only where there are certificates to hold their questions against.
+    """
     if recipe.answers is None and not recipe.benchmarks:
         return []
     answered = recipe.answers is not None
     collect = job.needs("collect") if answered else job.inputs.get("collect")
-    found = check(collect, job.inputs, recipe.uncertified, recipe.benchmarks, answered)
+    questions = (lambda name: tasks().questions(name)) if tasks else None
+    found = check(collect, job.inputs, recipe.uncertified, recipe.benchmarks, answered, questions)
     strangers = [model.name for model in models if not model.stage]
     if strangers and found:
         reason = f"what {', '.join(strangers)} saw in training is not known here"
@@ -75,7 +83,9 @@ def certified(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[dic
     return found
 
 
-def prepared(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[Exam]:
+def prepared(
+    job: Job, recipe: Recipe, models: Sequence[Candidate], tasks: Callable[[], Benchmarks] | None
+) -> list[Exam]:
     """The exams that the recipe asks for and the run has the means for."""
     exams: list[Exam] = []
     corpus = job.inputs.get("corpus")
@@ -92,8 +102,8 @@ def prepared(job: Job, recipe: Recipe, models: Sequence[Candidate]) -> list[Exam
     documents = heldout(corpus, recipe.num_heldout_documents, job.seed) if corpus else []
     if documents:
         exams.append(HeldoutText(documents, job.inputs.get("tokenizer")))
-    if recipe.tasks is not None:
-        exams.append(Benchmarks(recipe.tasks, recipe.batch_size, job.seed))
+    if tasks is not None:
+        exams.append(tasks())
     if recipe.leakage is not None:
         exams.append(Leakage(corpus, [document.text for document in documents], recipe, job.seed))
     sets = [instructions(recipe, job.seed)] if recipe.instructions is not None else []

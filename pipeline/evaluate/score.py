@@ -125,10 +125,10 @@ def first_line(text: str) -> str:
 def difference(a: Measure, b: Measure, seed: int) -> dict[str, Any] | None:
     """a minus b, as a figure, paired by prompt or document; None where the two cannot be paired.
 
-    A base's well-formed share is of texts that nobody asked for, so its pairs with another model's answers are of
-    independent draws: the interval then holds too, only without the gain of pairing.
+    A base's well-formed share is of texts that nobody asked for: those and another model's answers are independent
+    draws, over different things, and no pairs.
     """
-    if len(a.values) != len(b.values) or not (a.paired and b.paired):
+    if len(a.values) != len(b.values) or a.over != b.over or not (a.paired and b.paired):
         return None
     value, low, high = paired_difference(a.values, b.values, seed)
     return {"value": value, "low": low, "high": high, "n": len(a.values), "interval": "paired bootstrap"}

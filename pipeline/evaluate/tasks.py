@@ -44,10 +44,29 @@ class Benchmarks:
         self.keys, self.batch_size, self.seed = keys, batch_size, seed
         self.manager = manager_of(keys)
         self.tasks = load(keys, self.manager)  # name -> the harness's tasks
+        for tasks in self.tasks.values():
+            for task in tasks:
+                check_examples(task, keys)
         self.titles: dict[str, str] = {}
         self.items_by_kind: dict[str, list[str]] = {}
         self.facts: dict[str, Any] = {}
         self.chatted: list[str] = []
+
+    def questions(self, name: str) -> list[list[str]]:
+        """Of each question that is asked the texts that tell it: as the harness renders it, and the longest of its
+        data, since a rendering may begin with more than the question, or be a number."""
+        found = []
+        for task in self.tasks[name]:
+            for doc in list(task.eval_docs)[: self.keys.limit]:
+                texts = [text for value in doc.values() if isinstance(text := value, str)]
+                rendered = task.doc_to_text(doc)
+                found.append(
+                    [
+                        *([rendered] if isinstance(rendered, str) else []),
+                        max(texts, key=lambda text: len(text.split()), default=""),
+                    ]
+                )
+        return found
 
     def measure(self, candidate: Candidate, model: Any) -> dict[str, Measure]:
         """Every metric of every task."""
@@ -152,6 +171,22 @@ def load(keys: Tasks, manager: Any) -> dict[str, list[Any]]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"evaluate.yaml: tasks.names: {', '.join(twice)} is part of two of them. Keep one of the two.")
     return found
+
+
+def check_examples(task: Any, keys: Tasks) -> None:
+    """Raises UserError where there are not as many examples as are to stand before each question."""
+    wanted = int(keys.num_fewshot if keys.num_fewshot is not None else task.config.num_fewshot or 0)
+    if not wanted:
+        return
+    # Where examples are other questions, the question itself must not be among them.
+    own = task.config.fewshot_split in (None, task.config.test_split or task.config.validation_split)
+    there = len(list(task.fewshot_docs() or ()))
+    if there < wanted + own:
+        raise UserError(
+            f"evaluate.yaml: tasks: {task.task_name} puts {wanted} examples before each question, and its data have "
+            f"{there} to take them from{', the question itself among them' if own else ''}. Give more as `fewshot` of "
+            f"its data, or a lower tasks.num_fewshot."
+        )
 
 
 def specification(name: str, data: LocalData | None) -> str | dict[str, Any]:

@@ -38,7 +38,8 @@ SETTINGS = {"prompts": 0, "max_new_tokens": 100, "temperature": 0.7}
 HELDOUT = ("bits_per_byte", "perplexity")  # of an evaluation that does not say what its figures are over
 # What a figure is over (results.json) that is no benchmark by name; documents are the corpus's held-out split.
 OVER = {
-    "prompts": "evaluation prompts", "openings": "openings of training documents", "instructions": "instructions",
+    "prompts": "evaluation prompts", "unprompted": "stories that nobody asked for",
+    "openings": "openings of training documents", "instructions": "instructions",
     "harmful": "harmful prompts", "harmless": "harmless prompts", "continuations": "texts to go on with",
 }  # fmt: skip
 

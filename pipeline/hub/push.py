@@ -36,6 +36,7 @@ from pipeline.hub.client import (
 )
 from pipeline.hub.layout import CARD, MARKER, PUSHABLE, File, Repo, artifact_files, kind_of, marker, same_files
 from pipeline.recipe import Recipe, load
+from pipeline.runs import unlike_metrics
 from pipeline.stage import UserError
 
 
@@ -53,7 +54,7 @@ def choose(run: Path, stage: str | None) -> Path:
 def verified(folder: Path) -> dict[str, Any]:
     """The artifact's manifest. Raises UserError where a file is not as it was sealed, or the identity was changed."""
     sealed = artifact.manifest(folder)
-    if problems := artifact.verify(folder):
+    if problems := artifact.verify(folder) or unlike_metrics(folder):
         raise UserError(f"{problems[0]}. Nothing was pushed. Build the stage {folder.name} again.")
     assert sealed is not None, f"{folder} was verified"
     if artifact.fingerprint(sealed["identity"]) != sealed["fingerprint"]:
