@@ -23,9 +23,8 @@ from pipeline.corpus.single import charset, decoded
 from pipeline.corpus.step import place, slug
 from pipeline.corpus.truth import judge, word_f1
 from pipeline.corpus.words import Words, ngrams, sentences
-from pipeline.screen import leaks, privacy
+from pipeline.screen import privacy
 from pipeline.stage import UserError
-from pipeline.words import normal_words
 
 ARTICLE = (
     "<p>Once there was a fox who lost a red kite.</p><p>She looked for it in the wood, and an owl helped her.</p>"
@@ -243,49 +242,9 @@ def test_candidates_hold_every_similar_pair_and_few_others():
     assert found <= {(a, a + 200) for a in range(100)}
 
 
-LONG = "once a small brown fox went out to look for her lost red kite by the river"
-
-
-@pytest.mark.parametrize(
-    ("text", "item"),
-    [
-        (f"Yes! {LONG.upper()}, they say.", "long"),
-        (f"so it was, {LONG[9:]} and then home", "long"),
-        ("the owl has two old blue lamps here", "short"),
-        ("Say yes!", "tiny"),
-        ("She said: say yes to it", None),
-        ("once a small brown fox went out to look for her cat", None),
-        ("the owl has two old lamps", None),
-    ],
-)
-def test_decontamination_finds_ngrams_and_whole_short_items(text, item):
-    index = leaks.Index(13)
-    for name, words in (
-        ("long", LONG),
-        ("short", "The owl has two old, blue lamps"),
-        ("tiny", "say yes"),
-        ("none", "!"),
-    ):
-        index.add("tales", name, words)
-    assert [match.item for match in index.find(text)] == ([] if item is None else [item])
-
-
-def test_a_text_that_leaks_several_benchmarks_is_told_of_each():
-    index = leaks.Index(8)
-    song = "ten green bottles standing on the old garden wall"
-    for benchmark, item, text in (
-        ("songs", "s1", song), ("songs", "s2", song), ("rhymes", "r1", song), ("riddles", "q", "say yes"),
-        ("riddles", "lamps", "the owl has two old blue lamps"), ("tiny", "t", "say yes"),
-    ):  # fmt: skip
-        index.add(benchmark, item, text)
-    found = index.find(f"{song}, and the owl has two old, blue lamps")
-    assert [(match.benchmark, match.item) for match in found] == [
-        ("songs", "s1"),
-        ("rhymes", "r1"),
-        ("riddles", "lamps"),
-    ]
-    assert found[0].passage == "ten green bottles standing on the old garden"
-    assert [(match.benchmark, match.item) for match in index.find("Say yes!")] == [("riddles", "q"), ("tiny", "t")]
+def test_ngrams_of_short_texts():
+    assert ngrams(("a", "b"), 5) == {"a b"}
+    assert ngrams((), 5) == set()
 
 
 @pytest.mark.parametrize(
@@ -376,9 +335,3 @@ def test_labelled_documents_must_hold_every_label(tmp_path):
     (tmp_path / "labelled.jsonl").write_text('{"text": "a", "label": "clean"}\n')
     with pytest.raises(UserError, match="no document is labelled spam; labels found: clean"):
         labelled.read(tmp_path / "labelled.jsonl", ("clean", "spam"), "safety")
-
-
-def test_normal_words_ignore_case_and_marks():
-    assert normal_words("The FOX's kite, lost!") == ("the", "fox's", "kite", "lost")
-    assert ngrams(("a", "b"), 5) == {"a b"}
-    assert ngrams((), 5) == set()

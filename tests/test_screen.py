@@ -109,6 +109,8 @@ def test_a_certificate_says_what_was_searched_for_in_which_data(collect, tmp_pat
     assert sums == {
         "benchmark": "sums",
         "items": 4,
+        "items_as_whole_lines_only": 1,
+        "items_not_searchable": 0,
         "items_sha256": sha256(collect / "evaluation" / "sums.jsonl"),
         "ngram": 12,
         "documents_matched_and_dropped": 1,

@@ -166,7 +166,8 @@ def dealing(
         steps.append(across.DropRepeated(folder / "passages.npy", books.ledger("passages across")))
     if benchmarks and recipe.decontaminate_ngram is not None:
         ledger = books.ledger("decontaminate", decontaminate.MatchLedger)
-        steps.append(decontaminate.Decontaminate(tuple(benchmarks), recipe.decontaminate_ngram, ledger))
+        ngram = recipe.decontaminate_ngram
+        steps.append(decontaminate.Decontaminate(tuple(benchmarks), ngram, recipe.privacy, ledger))
     if np.load(folder / "renamed.npy").size:
         steps.append(mix.UniqueIds(folder / "renamed.npy"))
     weights = {source.name: source.weight for source in found}
@@ -254,7 +255,8 @@ def run(job: Job) -> dict[str, float]:
         rows = (row for row in funnel.ledger_rows(folder / "dropped") if "matches" in row)
         matches = [{"document": row["id"], **match} for row in rows for match in row["matches"]]
         files = {p.relative_to(job.out).as_posix(): sha256(p) for p in sorted(job.out.glob("*/*.parquet"))}
-        leaks.certify(benchmarks, recipe.decontaminate_ngram, matches, {"corpus_files_sha256": files}, job.out)
+        index = leaks.Index(recipe.decontaminate_ngram, recipe.privacy)
+        leaks.certify(index, benchmarks, matches, {"corpus_files_sha256": files}, job.out)
     metrics = {
         "documents_read": read,
         **passed_over(entries),

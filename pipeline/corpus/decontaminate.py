@@ -16,14 +16,13 @@ class Decontaminate(Step):
 
     name = "decontaminate"
 
-    def __init__(self, paths: tuple[Path, ...], n: int, ledger: Ledger) -> None:
+    def __init__(self, paths: tuple[Path, ...], n: int, privacy: tuple[str, ...], ledger: Ledger) -> None:
         super().__init__(ledger)
-        self.paths = paths
-        self.n = n
+        self.searched = paths, n, privacy
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         """Whether the document is free of items."""
-        matches = leaks.load(self.paths, self.n).find(doc.text)
+        matches = leaks.load(*self.searched).find(doc.text)
         if not matches:
             return True
         doc.metadata["matches"] = [asdict(match) for match in matches]

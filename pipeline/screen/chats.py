@@ -98,7 +98,7 @@ class Screening:
         if os.environ.get("RANK", "0") == "0":
             if self.ngram is not None and self.benchmarks:
                 data = {"stage": stage, "data": [one.row() for one in self.searched]}
-                leaks.certify(self.benchmarks, self.ngram, self.matches, data, out)
+                leaks.certify(self.index, self.benchmarks, self.matches, data, out)
             if self.edits or reasons:
                 total = sum(one.rows for one in self.searched)
                 told = [f"{count} {kind} replaced" for kind, count in sorted(self.edits.items())]
@@ -112,15 +112,15 @@ class Screening:
     def _leaks(self, messages: Sequence[Message]) -> list[leaks.Match]:
         """Items in the messages, which are read as one text: a question and its answer are two of them.
 
-        An item of fewer than leaks.SHORT words ("yes", say) counts where somebody asks it, not where it is answered.
+        An item of fewer than leaks.RUN words ("yes", say) counts where somebody asks it, not where it is answered.
         """
         if not self.benchmarks:
             return []
         texts = [message["content"] for message in messages if isinstance(message.get("content"), str)]
-        found = {match.benchmark: match for match in self.index.find("\n".join(texts))}
+        found = {match.benchmark: match for match in self.index.inside("\n".join(texts))}
         for message in messages:
             asked = message.get("role") == "user" and isinstance(message.get("content"), str)
-            for match in self.index.equal(message["content"]) if asked else []:
+            for match in self.index.whole_lines(message["content"]) if asked else []:
                 found.setdefault(match.benchmark, match)
         return list(found.values())
 

@@ -12,7 +12,7 @@ from types import ModuleType
 
 NAMED = re.compile(
     r"\b(?:ssn|social security|national|identity|identification|personal|insurance|citizen|tax|passport|pesel|bsn|"
-    r"burgerservicenummer|nir|cpr|id(?:entity)? (?:no|number|card)|steuer-?id|idnr)\b\W*(?:\w+\W+){0,4}$",
+    r"burgerservicenummer|nir|cpr|id(?:entity)? (?:no|number|card)|steuer-?id|idnr|aadha+r|uid)\b\W*(?:\w+\W+){0,4}$",
     re.IGNORECASE,
 )
 REACH = 60  # characters before a number in which such a word counts
@@ -38,7 +38,7 @@ FORMS = (
     # National Insurance, United Kingdom: no check digit, but a form that nothing else has.
     form(r"(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]"),
     form(r"[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?(?:\d\d|2[AB]) ?\d{3} ?\d{3} ?\d\d", "fr.nir"),
-    form(r"[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]", "it.codicefiscale"),
+    form(r"(?i:[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z])", "it.codicefiscale"),
     form(r"\d{8}-?[A-HJ-NP-TV-Z]", "es.dni"),
     form(r"[XYZ]-?\d{7}-?[A-Z]", "es.nie"),
     form(r"\d{6}[-+A]\d{3}[0-9A-Y]", "fi.hetu"),
@@ -48,7 +48,7 @@ FORMS = (
     form(r"\d{1,2}\.\d{3}\.\d{3}-[\dkK]", "cl.rut"),
     form(r"[1-9]\d{5}(?:19|20)\d{9}[\dX]", "cn.ric"),
     form(r"\d{6}-[1-8]\d{6}", "kr.rrn"),
-    form(r"[2-9]\d{3} \d{4} \d{4}", "in_.aadhaar", named=True),
+    form(r"[2-9]\d{3}[ -]?\d{4}[ -]?\d{4}", "in_.aadhaar", named=True),
     form(r"\d{11}", "pl.pesel", named=True),
     form(r"\d{2} ?\d{3} ?\d{3} ?\d{3}", "de.idnr", named=True),
     form(r"\d{11}", "no.fodselsnummer", named=True),
