@@ -52,9 +52,9 @@ def pdf(text: str) -> bytes:
     )
 
 
-def table(*rows: dict) -> bytes:
+def table(*rows: dict, compression: str = "snappy") -> bytes:
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows)), sink, row_group_size=2)
+    pq.write_table(pa.Table.from_pylist(list(rows)), sink, row_group_size=2, compression=compression)
     return sink.getvalue()
 
 
@@ -148,6 +148,8 @@ NAMELESS = gzip.compress(warc((URL, "text/plain", b"x")).replace(b"WARC-Target-U
 DEEP = f"<html>{'<div>' * 100_000}x{'</div>' * 100_000}</html>"
 LONG = b'{"text": "' + b"a" * 5000 + b'"}\n'
 ROW = b'{"text": "b"}\n'
+# Its footer says that a column "text" may be null; what the row below makes of it ended pyarrow 26's process.
+COLUMN = table({"text": TEXT})
 BOMB = b'{"text": "' + b"a" * 3_000_000 + b'"}\n'
 
 
@@ -171,6 +173,9 @@ BOMB = b'{"text": "' + b"a" * 3_000_000 + b'"}\n'
         ("nameless.warc.gz", PAGES[0] + NAMELESS + PAGES[2], None, ["page 0", "broken_file", "page 2"]),
         ("no.warc", b"this is no archive\n" * 9, None, ["broken_file"]),
         ("cut.parquet", table(*({"text": str(n)} for n in range(9)))[:-40], None, ["broken_file"]),
+        ("name.parquet", COLUMN.replace(b"\x18\x04text", b"\x18\x04\x83ext"), None, ["broken_file"]),
+        ("abort.parquet", COLUMN.replace(b"%\x02\x18\x04text", b"%\x71\x18\x04text"), None, ["broken_file"]),
+        ("bomb.parquet", table({"text": "a" * 3_000_000}, compression="zstd"), 1000, ["decompression_bomb"]),
         ("long.jsonl", LONG + ROW, 1000, ["too_long", "b"]),
         ("long.txt", LONG, 1000, ["too_long"]),
         ("long.txt.gz", gzip.compress(LONG), 1000, ["too_long"]),
@@ -191,7 +196,15 @@ BOMB = b'{"text": "' + b"a" * 3_000_000 + b'"}\n'
          ["bad_json", "no_text", "empty", "b", "a?"]),
         ("nested.jsonl", b"[" * 100_000 + b"\n" + ROW, None, ["bad_json", "b"]),
         ("rows.csv", b'\xef\xbb\xbftext,n\n"two\nlines",1\nshort\n\nb,2\n', None, ["two\nlines", "bad_csv", "b"]),
-        ("quote.csv", b'text\nb\n"never closed\n' + b"x\n" * 900, 1000, ["b", "bad_csv"]),
+        ("quote.csv", b'text\nb\n"never closed\n' + b"x\n" * 900, 1000, ["b", '"never closed', *"x" * 900]),
+        ("quote.tsv", b'a\ttext\n1\t"stray\n2\tb\n3\tend"\n4\t"q"\n', None, ['"stray', "b", 'end"', "q"]),
+        ("two.tsv", b'a\ttext\n1\t"stray\n2\tb "said" c\n3\t"x"y\n', None, ['"stray', 'b "said" c', '"x"y']),
+        ("quoted.tsv", b'a\ttext\n1\t"two\n\nlines"\n2\tb\n', None, ["two\n\nlines", "b"]),
+        ("stray.csv", b'a,text\n1,"stray\n2,"b, c"\n3,"d"" e"\n', None, ['"stray', "b, c", 'd" e']),
+        ("loose.csv", b'a,text\n1,"b, c" d\n2,"b" c, d\n3,e\n', None, ["b, c d", "bad_csv", "e"]),
+        ("short.csv", b'a,b,text\n1,"two\nlines"\n2,,e\n', None, ["bad_csv", "e"]),
+        ("vain.csv", b'a,text\n' + b'1,"never ""closed\n' * 900, 1000, ['"never ""closed'] * 900),
+        ("cut.csv.gz", gzip.compress(b'text\nb\n"' + b"c\n" * 500)[:-9], None, ["b", '"c', *"c" * 499, "broken_file"]),
         ("moved.warc", warc((URL, "text/html", b"x"), status="301 Moved"), None, ["http_status"]),
         ("image.warc", warc((URL, "image/png", b"x")), None, ["media_type"]),
         ("log.warc", warc(("metadata://a/wget.log", "text/plain", b"x"), kind="resource"), None, []),
@@ -203,8 +216,6 @@ BOMB = b'{"text": "' + b"a" * 3_000_000 + b'"}\n'
 def test_bad_input_is_counted_and_the_rest_is_read(tmp_path, name, data, limit, expected):
     found = read(tmp_path, {name: data}, limit or MAX_DOCUMENT)
     shown = [one if isinstance(one, str) else one["text"] for one in found]
-    if name == "quote.csv":
-        shown = shown[:2]  # what follows depends on where the limit falls
     assert [one[:6] if one.startswith("page ") else one for one in shown] == expected
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.record import Parsed, Record, Refused
-from pipeline.corpus.single import decoded
+from pipeline.corpus.separated import Table
 from pipeline.corpus.sources import Columns
 from pipeline.corpus.stream import CHUNK, MAX_RATIO, UNSUSPECTED, Stream
 from pipeline.formats import form
@@ -48,8 +49,8 @@ def document(row: dict[str, Any], columns: Columns) -> Parsed:
     return parsed
 
 
-def lines(stream: Stream, limit: int) -> Iterator[bytes | Refused]:
-    """The lines, without the empty ones; Refused for one that is too long, or cut, or where the file is broken."""
+def lines(stream: Stream, limit: int, empty: bool = False) -> Iterator[bytes | Refused]:
+    """The lines; Refused for one that is too long, or cut, or where the file is broken. empty: also the empty ones."""
     file = io.BufferedReader(stream, CHUNK)
     while True:
         line = file.readline(limit)
@@ -57,7 +58,7 @@ def lines(stream: Stream, limit: int) -> Iterator[bytes | Refused]:
             yield Refused(reason="too_long")
             while not line.endswith(b"\n") and (line := file.readline(limit)):
                 pass
-        elif line.strip() and not (stream.trouble and not line.endswith(b"\n")):
+        elif (line.strip() or (empty and line)) and not (stream.trouble and not line.endswith(b"\n")):
             yield line
         if not line.endswith(b"\n"):  # the end, or trouble
             if stream.trouble:
@@ -101,38 +102,18 @@ def loads(line: bytes) -> Any:
 
 
 def separated(path: Path, limit: int, columns: Columns) -> Iterator[Record]:
-    """CSV (RFC 4180) and TSV; the first row names the columns."""
+    """CSV and TSV; the first row names the columns."""
     csv.field_size_limit(limit)  # the csv module's own is 131,072 characters, for the whole process
+    separator = "\t" if form(path.name).suffix == ".tsv" else ","
     with opened(path, limit) as stream:
-        troubles: list[Refused] = []
-        dialect = "excel-tab" if form(path.name).suffix == ".tsv" else "excel"
-        reader = csv.reader(_texts(stream, limit, troubles), dialect)
         header: list[str] | None = None
-        while True:
-            try:
-                row = next(reader, None)
-            except csv.Error:
-                yield Refused(reason="bad_csv")
-                continue
-            yield from troubles
-            troubles.clear()
-            if row is None:
-                return
-            if header is None:
+        for row in Table(lines(stream, limit, empty=True), separator, limit).rows():
+            if isinstance(row, Refused):
+                yield row
+            elif header is None:
                 header = row
-            elif len(row) == len(header):
+            else:
                 yield partial(document, dict(zip(header, row, strict=True)), columns)
-            elif row:
-                yield Refused(reason="bad_csv", text=",".join(row)[:1000])
-
-
-def _texts(stream: Stream, limit: int, troubles: list[Refused]) -> Iterator[str]:
-    """The lines as text; what is refused goes to `troubles`, since the csv module takes nothing but text."""
-    for number, line in enumerate(lines(stream, limit)):
-        if isinstance(line, Refused):
-            troubles.append(line)
-        else:
-            yield decoded(line).removeprefix("\ufeff") if number == 0 else decoded(line)
 
 
 def parquet(path: Path, limit: int, columns: Columns) -> Iterator[Record]:
@@ -154,15 +135,17 @@ def parquet(path: Path, limit: int, columns: Columns) -> Iterator[Record]:
 def _row_groups(plain: BinaryIO, limit: int, columns: Columns) -> Iterator[Record]:
     try:
         file = pq.ParquetFile(plain)
-    except (OSError, pa.ArrowException):
+        found = file.schema_arrow.names
+    except (OSError, pa.ArrowException, UnicodeDecodeError):  # the last: a column's name is no UTF-8
         yield Refused(reason="broken_file")
         return
     wanted = {name.partition(".")[0] for name in columns.names} | set(columns.names)
-    present = [name for name in file.schema_arrow.names if name in wanted]
+    present = [name for name in found if name in wanted]
+    size = plain.seek(0, os.SEEK_END)
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
         given, reason = 0, "broken_file"
-        if explodes(group, limit):
+        if explodes(group, size, limit):
             reason = "decompression_bomb"
         else:
             try:
@@ -186,10 +169,10 @@ def _cells(batch: pa.RecordBatch, row: int, limit: int, columns: Columns) -> Cal
     return partial(document, values, columns)
 
 
-def explodes(group: pq.RowGroupMetaData, limit: int) -> bool:
-    """Whether a column of the group unpacks to far more than it takes in the file."""
-    chunks = [group.column(number) for number in range(group.num_columns)]
-    return any(
-        chunk.total_uncompressed_size > max(UNSUSPECTED * limit, MAX_RATIO * chunk.total_compressed_size)
-        for chunk in chunks
-    )
+def explodes(group: pq.RowGroupMetaData, size: int, limit: int) -> bool:
+    """Whether the group unpacks to far more than the whole file takes.
+
+    Its columns say more, but in pyarrow 26 RowGroupMetaData.column() ends the process on some damaged files (an
+    exception of C++ that nothing catches), while reading the group raises.
+    """
+    return group.total_byte_size > max(UNSUSPECTED * limit, MAX_RATIO * size)
