@@ -136,7 +136,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="corpus",
-    version=3,
+    version=4,
     recipe=Recipe,
     verb="pipeline.corpus.build:run",
     reads=("collect",),

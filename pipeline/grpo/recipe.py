@@ -142,7 +142,7 @@ def identity(recipe: Recipe) -> Any:
 
 STAGE = Stage(
     name="grpo",
-    version=2,
+    version=3,
     recipe=Recipe,
     verb="pipeline.grpo.train:run",
     reads=("collect", "sft", "reward"),

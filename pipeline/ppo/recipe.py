@@ -58,7 +58,7 @@ def identity(recipe: Recipe) -> Any:
 
 STAGE = Stage(
     name="ppo",
-    version=4,
+    version=5,
     recipe=Recipe,
     verb="pipeline.ppo.train:run",
     reads=("collect", "sft", "reward"),

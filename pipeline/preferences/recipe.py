@@ -195,7 +195,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="preferences",
-    version=8,
+    version=9,
     recipe=Recipe,
     verb="pipeline.preferences.make:run",
     reads=("collect", "sft"),

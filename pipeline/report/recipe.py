@@ -19,7 +19,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="report",
-    version=8,
+    version=9,
     recipe=Recipe,
     verb="pipeline.report.run:run",
     reads=(

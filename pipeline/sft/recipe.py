@@ -102,7 +102,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="sft",
-    version=3,
+    version=4,
     recipe=Recipe,
     verb="pipeline.sft.train:run",
     reads=("collect", "pretrain"),

@@ -88,7 +88,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="tokenizer",
-    version=3,
+    version=4,
     recipe=Recipe,
     verb="pipeline.tokenizer.train:run",
     reads=("collect", "corpus"),
