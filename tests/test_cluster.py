@@ -58,6 +58,18 @@ def write(folder: Path, **keys: object) -> str:
         ({**SKY, "default": {"nodes": 2}}, "nodes = 2 need storage that they share, and a mounted bucket"),
         ({**SLURM, "default": {"memory": "64 GB"}}, "default.memory = \"64 GB\": expected whole gigabytes"),
         ({**SKY, "bucket": "my-runs"}, "bucket = \"my-runs\": expected s3://, gs:// or the like"),
+        ({**SLURM, "default": {"time": 14_400}}, 'default.time = 14400: YAML reads a time without quotes as a number. '
+         'Write "4:00:00", in quotes'),
+        ({**SLURM, "stages": {"sft": {"time": 14_400}}}, 'stages.sft: time = 14400: YAML reads a time without quotes'),
+        ({**SLURM, "default": {"memory": 64}}, "default.memory = 64: expected whole gigabytes with their unit: 64G"),
+        ({**SLURM, "default": {"partition": "a/b"}}, 'default.partition = "a/b": expected a name as'),
+        ({**SLURM, "default": {"partition": "a\n#SBATCH --wrap=x"}}, "expected a name as the cluster lists it"),
+        ({**SLURM, "default": {"gpus": 1, "gpu": "h100 x"}}, 'default.gpu = "h100 x": expected a name as the'),
+        ({**SLURM, "options": ["--account=lab\n"]}, "is no option of sbatch in the form --name=value"),
+        ({**SLURM, "setup": "if true; then\nmodule load x"}, "bash cannot read it: /bin/bash: line"),
+        ({**SLURM, "setup": "cat <<END\nx"}, "here-document"),
+        ({**SLURM, "setup": "module load x \\"}, "ends with a backslash, which would join what comes after it"),
+        ({**SKY, "setup": "echo 'x"}, "bash cannot read it"),
         ({"kind": "ray", "address": "nowhere"}, "address = \"nowhere\": expected auto, host:6379"),
     ],
 )  # fmt: skip

@@ -46,7 +46,8 @@ def test_nodes_that_do_not_fit_end_the_chain_before_it_begins_and_status_says_wh
         row = next(line for line in lab.make("status").stdout.splitlines() if line.startswith("toy/check-toy"))
         assert "failed" in row
         assert f"has other versions than node 0: numpy 0.0.7 for {version('numpy')}. Give both the same" in row
-        assert f"does not see {lab.runs}/.nodes-check. Runs must lie on storage that all nodes share" in row
+        mark = f"{lab.runs}/.nodes-check-{jobs['check-toy']}"
+        assert f"does not see {mark}. Runs must lie on storage that all nodes share" in row
     finally:
         cluster.kill("n2")
         cluster.start("n2", "slurmd", "-D", "-N", "n2")
@@ -152,13 +153,32 @@ def test_the_stages_that_a_recipe_still_needs_become_a_chain_of_jobs(finished):
     assert done.returncode == 0, done.stdout
 
 
-def test_corpus_tasks_as_jobs_write_the_bytes_of_the_local_executor(cluster, finished, tmp_path):
-    """A job that submits jobs, waits for them and goes on."""
-    recipe = pretraining_alone(tmp_path)
+def shared_out(folder: Path) -> Path:
+    """The toy recipe up to the corpus, whose tasks are jobs."""
+    recipe = pretraining_alone(folder)
     for stage in ("tokenizer", "pretrain"):
         (recipe / f"{stage}.yaml").unlink()
     keys = yaml.safe_load((TOY / "corpus.yaml").read_text())
     (recipe / "corpus.yaml").write_text(yaml.safe_dump({**keys, "executor": "slurm"}))
+    return recipe
+
+
+def test_an_array_of_tasks_ends_with_the_job_that_submitted_it(cluster, tmp_path):
+    lab = Lab(cluster, tmp_path, setup="export MALLOC_ARENA_MAX=2; sleep 4")
+    number = lab.submit(shared_out(tmp_path))["corpus"]
+
+    def tasks() -> list[str]:
+        rows = cluster.say("squeue", "--noheader", "--format=%F %T %k").splitlines()
+        return [row for row in rows if f"groundup:tasks:{lab.runs}/toy/corpus:" in row]
+
+    until(tasks, 120, lambda: lab.log("corpus"))
+    cluster.say("scancel", str(number))
+    until(lambda: not tasks(), 60, lambda: "\n".join([*tasks(), lab.log("corpus")]))
+
+
+def test_corpus_tasks_as_jobs_write_the_bytes_of_the_local_executor(cluster, finished, tmp_path):
+    """A job that submits jobs, waits for them and goes on."""
+    recipe = shared_out(tmp_path)
     lab = Lab(cluster, tmp_path)
     before = len(cluster.states())
     jobs = lab.submit(recipe)
