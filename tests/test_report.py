@@ -17,7 +17,8 @@ from pipeline.artifact import seal, write_json
 from pipeline.report import figure, lineage
 from pipeline.report.read import dropped, stages, with_interval
 from pipeline.report.recipe import STAGE, Recipe
-from pipeline.report.run import run
+from pipeline.report.run import context, render, run
+from pipeline.report.sections import certified, lossy
 from pipeline.report.traced import untraced
 from pipeline.reward.score import ScoredPair, calibration, margins
 from pipeline.shown import bracketed, counts, duration, energy, figures, money, number, precise, short, size
@@ -386,6 +387,31 @@ def test_verify_draws_the_page_again_and_names_a_figure_that_no_manifest_has(tmp
     assert "is not what the run's manifests say now" in problem and "0.830" in problem and "0.970" in problem
     write_json(out / "manifest.json", {**sealed, "identity": {"version": STAGE.version - 1}, "outputs": []})
     assert untraced(out) is None, "another version of the code draws another page"
+
+
+def test_the_page_that_is_published_holds_no_dropped_text_and_no_training_chat(tmp_path):
+    inputs = toy_run(tmp_path)
+    jsonl(inputs["corpus"] / "dropped.jsonl", [{"id": "0", "reason": "spam", "text": "cheap kites for all"}])
+    found = stages(inputs, STAGE.reads)
+    home, public = (render(context("toy", Recipe(), found, public)) for public in (False, True))
+    assert "cheap kites for all" in home and "cheap kites for all" not in public
+    assert "coloured tokens" in home and "coloured tokens" not in public
+    assert "near copy 4,000" in public, "how much was dropped for what is said"
+
+
+def test_the_page_says_what_a_certificate_covers_and_which_tokenizer_loses_bytes():
+    rows = [{"metric": "wishes_met"}]
+    certificate = {"items": 300, "documents_matched_and_dropped": 302}
+    one = {"benchmark": "toy", "status": "certified", "reason": None, "certificates": {"corpus": certificate}}
+    first, second = certified({"rows": rows, "certificates": [one]})
+    assert "corpus were searched for its 300 items, and 302 documents" in first
+    assert "The prompts that the models answered are not among them" in second
+    marked = {**one, "status": "uncertified", "reason": "because", "certificates": {}}
+    assert certified({"rows": [], "certificates": [marked]}) == ["toy: uncertified: because."]
+    (note,) = lossy(
+        {"heldout": {"sft": {"documents": 5, "documents_not_exact": 2}, "dpo": {"documents_not_exact": 0}}}
+    )
+    assert "sft: its tokenizer loses bytes of 2 of 5" in note
 
 
 def test_examples_of_what_was_dropped_are_bounded(tmp_path):

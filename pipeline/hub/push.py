@@ -36,6 +36,7 @@ from pipeline.hub.client import (
 )
 from pipeline.hub.layout import CARD, MARKER, PUSHABLE, File, Repo, artifact_files, kind_of, marker, same_files
 from pipeline.recipe import Recipe, load
+from pipeline.report.traced import drawn
 from pipeline.runs import unlike_metrics
 from pipeline.stage import UserError
 
@@ -69,7 +70,9 @@ def revision(folder: Path, sealed: dict[str, Any], run: Path, repo: Repo, licenc
     if kind_of(sealed["stage"]) == "model":
         evaluate, report = (facts.beside(run, stage, sealed) for stage in ("evaluate", "report"))
         if report:
-            files.append(File.of("report/index.html", report.folder / "index.html"))
+            # Drawn anew: the page that is read at home shows texts that were dropped, and a chat that was trained on.
+            page = drawn(report.folder, report.manifest or {}, public=True)
+            files.append(File.of("report/index.html", page.encode()))
         card = model_card(repo.id, origins, evaluate, licence, has_report=report is not None)
     else:
         card = data_card(repo.id, origins)

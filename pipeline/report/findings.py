@@ -51,7 +51,7 @@ class Facts:
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """looks_for: what would be found, in words that end "Looked for and not found:". needs: stages, one of which the
-    run must have for the check to mean anything, or "optimised" for rows of that name."""
+    run must have for the check to mean anything, or "optimised" or "certificates" for rows of that name."""
 
     looks_for: str
     needs: tuple[str, ...]
@@ -96,7 +96,8 @@ def look(facts: Facts, checks: Iterable[Check]) -> tuple[list[Finding], list[str
     findings: list[Finding] = []
     silent: list[str] = []
     for check in checks:
-        if not any(name in facts.metrics or (name == "optimised" and facts.optimised) for name in check.needs):
+        rows = {"optimised": facts.optimised, "certificates": facts.certificates}
+        if not any(name in facts.metrics or rows.get(name) for name in check.needs):
             continue
         found = list(check.find(facts))
         findings += found

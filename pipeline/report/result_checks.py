@@ -190,7 +190,7 @@ CHECKS = (
     Check(looks_for="alignment without a gain", needs=ALIGNED, find=no_gain),
     Check(looks_for="forgetting", needs=("evaluate",), find=forgetting),
     Check(looks_for="a reward model that goes by length", needs=("reward",), find=chooses_by_length),
-    Check(looks_for="benchmarks that may be in the training text", needs=("evaluate",), find=uncertified),
+    Check(looks_for="benchmarks without a certificate", needs=("certificates",), find=uncertified),
     Check(looks_for="a filter that drops much of the corpus", needs=("corpus",), find=greedy_filter),
     Check(looks_for="dirt that stayed and clean text that went", needs=("corpus",), find=dirt),
     Check(looks_for="a vocabulary that is too large", needs=("tokenizer",), find=unused_vocabulary),

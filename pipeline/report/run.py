@@ -66,12 +66,16 @@ def render(values: Mapping[str, Any]) -> str:
     return templates.get_template("page.html").render(values)
 
 
-def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None]) -> dict[str, Any]:
-    """Everything that page.html names."""
+def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None], public: bool = False) -> dict[str, Any]:
+    """Everything that page.html names. public: without texts of the data that are not to be published."""
+    if public:
+        recipe = recipe.model_copy(update={"num_dropped": 0})
     sealed = [one for one in found.values() if one]
     corpus, tokenizer, evaluate = found["corpus"], found["tokenizer"], found["evaluate"]
     evaluation = evaluation_section(evaluate, recipe) if evaluate else None
     training = {name: one and training_section(name, one, evaluate) for name, one in found.items() if name in TRAINING}
+    for one in (one for one in training.values() if one and public):
+        one["mask"] = None
     findings, silent = look(facts(found), (*training_checks.CHECKS, *result_checks.CHECKS))
     return {
         "title": recipe.title or run_name,

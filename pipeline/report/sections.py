@@ -83,6 +83,7 @@ def training_section(name: str, one: Sealed, evaluate: Sealed | None = None) -> 
     return {
         "name": name,
         "title": TRAINING[name],
+        "short_first": one.manifest["recipe"].get("short_first"),
         "charts": drawings,
         "baselines": figure.whiskers(rows, share=True) if name == "reward" and rows else [],
         "margins": figure.histogram(margins["edges"], margins["counts"]) if margins else None,
@@ -112,6 +113,44 @@ def trained_tokens(one: Sealed) -> dict[str, Any] | None:
     }
 
 
+def certified(results: Mapping[str, Any]) -> list[str]:
+    """What the certificates say, and of the prompts that they say nothing."""
+    lines = []
+    for one in results.get("certificates", []):
+        found = one["certificates"]
+        if one["status"] != "certified":
+            lines.append(f"{one['benchmark']}: {one['status']}: {one['reason']}.")
+            continue
+        items = next((f"its {row['items']:,} items" for row in found.values() if "items" in row), "its items")
+        gone = sum(row.get("documents_matched_and_dropped", 0) for row in found.values())
+        lines.append(
+            f"{one['benchmark']}: certified: {', '.join(found)} were searched for {items}, and {gone:,} documents, "
+            f"conversations or pairs that hold one were dropped."
+        )
+    if lines and "wishes_met" in {row["metric"] for row in results["rows"]}:
+        lines.append(
+            "A certificate is for its items alone. The prompts that the models answered are not among them: of these, "
+            "the story world keeps every combination of name, kind, thing and place apart from what it trains on, by "
+            "construction, while single words and phrasings occur in both."
+        )
+    elif lines and results.get("settings", {}).get("prompts"):
+        lines.append(
+            "A certificate is for its items alone: whether the prompts that the models answered are in the training "
+            "text was not looked for, unless they are these items."
+        )
+    return lines
+
+
+def lossy(results: Mapping[str, Any]) -> list[str]:
+    """The models whose tokenizers lose bytes of the held-out text, with how much."""
+    return [
+        f"{stage}: its tokenizer loses bytes of {seen['documents_not_exact']} of {seen['documents']} held-out "
+        f"documents, so its bits per byte are too low."
+        for stage, seen in results.get("heldout", {}).items()
+        if seen["documents_not_exact"]
+    ]
+
+
 def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
     """Figures with intervals, differences, answers."""
     results = evaluate.json("results.json") or {"rows": [], "differences": [], "samples": []}
@@ -139,6 +178,7 @@ def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
         "tasks": [{"name": name, **task} for name, task in results.get("tasks", {}).items()],
         "unprompted": free,
         "settings": told(results.get("settings", {})),
+        "notes": [*certified(results), *lossy(results)],
     }
 
 
