@@ -1,10 +1,25 @@
 """What access tokens and private keys look like: corpus replaces them, and a push refuses a file that holds one.
 
 Each kind of key is recognised by the prefix that its issuer gives it, so ordinary text is not touched, and looking for
-the prefixes first (a search for fixed text) spares nearly every text the expressions.
+the prefixes first (a search for fixed text) spares nearly every text the expressions. Where an expression names a
+group `key`, that alone is the secret, and the rest is what it stands beside.
 """
 
 import re
+from collections.abc import Iterator
+
+BASE64 = r"(?:[\s\\]n?|[\"'+,>#|])*[A-Za-z0-9+/=]"  # with what stands between the lines, also inside a string
+# The head line, the lines of base64 below it, and the end line; of a key that is cut off what there is.
+PRIVATE = (
+    r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:\s*(?:Proc-Type|DEK-Info|Version|Comment):[^\n]*)*"
+    rf"(?:{BASE64}{{16,}})*(?:(?:{BASE64}{{1,15}})?[\s\\]*n?[\"'+,>#|\s]*"
+    r"-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----)?"
+)
+# What examples write where a password goes.
+NO_PASSWORD = (
+    r"(?!(?:pass\w*|pwd?|[^\s@]*secret[^\s@]*|user\w*|tiger|token|key|x+|\w*example\w*|\w*your\w*|\w*changeme\w*)@)"
+)
 
 # kind: (the prefixes of which one must be there, the whole key)
 KINDS = {
@@ -15,14 +30,30 @@ KINDS = {
     ),
     "a GitLab token": (("glpat-",), r"\bglpat-[A-Za-z0-9_-]{20,}"),
     "an AWS access key": (("AKIA", "ASIA"), r"\b(?:AKIA|ASIA)(?![0-9A-Z]*EXAMPLE)[0-9A-Z]{16}\b"),
-    "a Google key": (("AIza",), r"\bAIza[0-9A-Za-z_-]{35}"),
-    "an API key": (("sk-",), r"\bsk-(?:[a-z]+-)*[A-Za-z0-9_]{32,}"),
+    "an AWS secret key": (
+        ("ecret", "ECRET"),
+        r"(?i:secret_?access_?key|aws_?secret_?key)[\"']?\s*[:=]\s*[\"']?"
+        r"(?P<key>(?![A-Za-z0-9/+]*EXAMPLE)[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
+    ),
+    "a Google key": (("AIza", "ya29."), r"\b(?:AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{20,})"),
+    "an API key": (
+        ("sk-",),
+        r"\bsk-(?:(?:ant-[a-z]+\d+|proj|svcacct|admin|or-v\d)-(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{32,}"
+        r"|(?:[a-z]+-)*[A-Za-z0-9_]{32,})",
+    ),
     "a Stripe key": (("k_live_", "k_test_"), r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{20,}"),
-    "a Slack token": (("xox",), r"\bxox[abpr]-[0-9A-Za-z-]{20,}"),
+    "a Slack token": (("xox", "xapp-"), r"\b(?:xox[abpr]|xapp-\d+)-[0-9A-Za-z-]{20,}"),
     "a SendGrid key": (("SG.",), r"\bSG\.[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{40,}"),
     "a PyPI token": (("pypi-",), r"\bpypi-[A-Za-z0-9_-]{60,}"),
     "an npm token": (("npm_",), r"\bnpm_[A-Za-z0-9]{36}\b"),
-    "a private key": (("PRIVATE KEY",), r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
+    "a Telegram token": ((":AA",), r"\b\d{8,10}:AA[0-9A-Za-z_-]{33}(?![0-9A-Za-z_-])"),
+    "a JSON web token": (("eyJ",), r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}"),
+    "a password in an address": (
+        ("://",),
+        rf"://[^\s/:@?#<>\"'`{{}}$]{{1,64}}:{NO_PASSWORD}(?P<key>[^\s/:@<>\"'`{{}}$*]{{6,64}})@(?=\w)"
+        r"(?!localhost|127\.|host\b|hostname|server\b|proxy\b|(?:[\w-]+\.)*example\b|(?:[\w-]+\.)*invalid\b)",
+    ),
+    "a private key": (("PRIVATE KEY",), PRIVATE),
 }
 TEXT = {prefixes: re.compile(pattern) for prefixes, pattern in KINDS.values()}
 BYTES = {kind: re.compile(pattern.encode()) for kind, (_, pattern) in KINDS.items()}
@@ -31,3 +62,10 @@ BYTES = {kind: re.compile(pattern.encode()) for kind, (_, pattern) in KINDS.item
 def patterns(text: str) -> list[re.Pattern[str]]:
     """The expressions that can match somewhere in the text."""
     return [pattern for prefixes, pattern in TEXT.items() if any(prefix in text for prefix in prefixes)]
+
+
+def spans(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of every secret in the text; keys of two kinds may overlap."""
+    for pattern in patterns(text):
+        part = "key" if "key" in pattern.groupindex else 0
+        yield from (match.span(part) for match in pattern.finditer(text))

@@ -81,11 +81,53 @@ def test_every_kind_of_key_can_be_found():
         "a SendGrid key": "SG." + "x" * 22 + "." + "x" * 43,
         "a PyPI token": "pypi-" + "x" * 70,
         "an npm token": "npm_" + "x" * 36,
+        "an AWS secret key": "x" * 40,
+        "a Telegram token": "123456789:AA" + "x" * 33,
+        "a JSON web token": "eyJ" + "x" * 20 + ".eyJ" + "x" * 20 + "." + "x" * 30,
+        "a password in an address": "hunter2",
         "a private key": "-----BEGIN RSA PRIVATE KEY-----",
+    }
+    beside = {
+        "an AWS secret key": ("aws_secret_access_key = ", ""),
+        "a password in an address": ("db://me:", "@a.org"),
     }
     assert set(made) == set(KINDS)
     for kind, key in made.items():
-        assert privacy.scrub(f"it is {key} here", ("secret",))[0] == "it is <secret> here", kind
+        before, after = beside.get(kind, ("", ""))
+        found = privacy.scrub(f"it is {before}{key}{after} here", ("secret",))[0]
+        assert found == f"it is {before}<secret>{after} here", kind
+
+
+BODY = "\n".join(["MIIEpAIBAAKCAQEAx1y2z3Ab/+"] * 4 + ["abcdefghijkl=="])
+BLOCK = f"-----BEGIN RSA PRIVATE KEY-----\n{BODY}\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"A {BLOCK} B", "A <secret> B"),
+        (f"A {BLOCK} B".replace("\n", "\\n"), "A <secret> B"),
+        (f"A {BLOCK[: BLOCK.index('abc')]}B, and so on", "A <secret>\nB, and so on"),
+        ("begins with -----BEGIN PRIVATE KEY----- and ends", "begins with <secret> and ends"),
+        (f"sk-ant-api03-{'aB3-' * 12}z", "<secret>"),
+        (f"sk-proj-{'aB3-' * 12}z", "<secret>"),
+        (
+            "sk-proj-your-api-key-goes-here-please-replace-me-now",
+            "sk-proj-your-api-key-goes-here-please-replace-me-now",
+        ),
+        (f"xapp-1-A0123-456-{'ab1' * 8} ya29.{'aB3' * 10}", "<secret> <secret>"),
+        (f"SecretAccessKey: {'x' * 30}EXAMPLEKEY", f"SecretAccessKey: {'x' * 30}EXAMPLEKEY"),
+        ("db://scott:tiger@a.org, db://me:password@a.org", "db://scott:tiger@a.org, db://me:password@a.org"),
+        ("http://a.org:8080/x@y, http://a.org/b:c", "http://a.org:8080/x@y, http://a.org/b:c"),
+    ],
+)
+def test_keys_go_whole_and_examples_of_them_stay(text, expected):
+    assert privacy.scrub(text, ("secret",))[0] == expected
+
+
+def test_a_secret_inside_an_address_of_a_page_is_replaced_once():
+    text = "see https://me:hunter22@tales.org/a now"
+    assert privacy.scrub(text, ALL)[0] == "see <url>:<secret>@tales.org/a now"
 
 
 def test_deep_nesting_is_refused_and_open_paragraphs_are_not_nesting():

@@ -15,7 +15,7 @@ from pipeline.secrets import BYTES
 from pipeline.stage import UserError
 
 PIECE = 4 * 2**20  # bytes read at once
-OVERLAP = 512  # bytes, longer than any token: none is missed because it lies across two pieces
+OVERLAP = 8_192  # bytes, longer than any token: none is missed because it lies across two pieces
 
 
 def check(files: Iterable[File], token: str | None) -> None:

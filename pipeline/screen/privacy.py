@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from stdnum import iban, luhn
 
 from pipeline.screen import national, phone
-from pipeline.secrets import patterns
+from pipeline.secrets import spans
 
 # Written out ("anna at tales dot org", "anna [at] tales.org") as well as plain; no space beside a bare @, which would
 # take a decorator or a mention for an address.
@@ -23,7 +23,7 @@ DOT = r"(?:\.|[ ]?(?:\[dot\]|\(dot\))[ ]?|[ ]dot[ ])"
 EMAIL = re.compile(rf"(?<![\w.+-])[a-z0-9][\w.+-]*{AT}(?:[a-z0-9-]+{DOT})+[a-z]{{2,24}}\b", re.IGNORECASE)
 SIGNS_OF_EMAIL = ("@", "[at]", "(at)", " dot ")  # one of them is in every text that holds an address
 
-URL = re.compile(r"\b(?:(?:https?|ftp)://|www\d?\.)[^\s<>\"'`{}|\\^]+", re.IGNORECASE)
+URL = re.compile(r"\b(?:(?:https?|ftp)://|www\d?\.)[^\0\s<>\"'`{}|\\^]+", re.IGNORECASE)
 TRAILING = ".,;:!?)]}*_'\""  # marks that end the sentence around an address, not the address
 
 CARD = re.compile(r"(?<![\w.-])(?:\d[ -]?){12,18}\d(?![\w-])(?!\.\d)")
@@ -114,9 +114,12 @@ def is_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address, before: s
 
 
 def secrets(text: str) -> Spans:
-    """Access tokens and the head line of private keys."""
-    for pattern in patterns(text):
-        yield from (match.span() for match in pattern.finditer(text))
+    """Access tokens, passwords in addresses and private keys, of overlapping ones the first."""
+    at = 0
+    for start, end in sorted(spans(text)):
+        if start >= at:
+            yield start, end
+            at = end
 
 
 def within(finder: Callable[[str, int, int], Spans]) -> Callable[[str], Spans]:
