@@ -10,12 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from datatrove.pipeline.base import PipelineStep
 
 from pipeline.cluster.profile import Ray, Slurm
 from pipeline.corpus import engines
 from pipeline.corpus.engines import incomplete
-from pipeline.corpus.execute import crew
+from pipeline.corpus.execute import Crew, crew, execute
 from pipeline.corpus.recipe import Recipe
+from pipeline.corpus.step import reading
 from pipeline.stage import UserError
 from tests.fake_slurm import FakeSlurm
 
@@ -54,6 +56,50 @@ def test_tasks_without_a_mark_are_incomplete(tmp_path):
     (tmp_path / "completions").mkdir()
     (tmp_path / "completions" / "00001").touch()
     assert incomplete(tmp_path, 3) == [0, 2]
+
+
+class Deadly(PipelineStep):
+    """A step whose task 1 ends as `end` says, once; each task notes that it ran."""
+
+    def __init__(self, folder: Path, end: str) -> None:
+        super().__init__()
+        self.folder, self.end = folder, end
+
+    def run(self, data=None, rank=0, world_size=1):
+        with (self.folder / f"ran-{rank}").open("a") as file:
+            file.write("x")
+        while rank == 2 and not (self.folder / "ended").exists():
+            time.sleep(0.05)  # so that task 0 is done, and this one is not, when task 1 ends
+        if rank == 1 and not (self.folder / "ended").exists():
+            while not (self.folder / "log/completions/00000").exists():
+                time.sleep(0.05)
+            note = reading(self.folder / "log", rank)
+            note.parent.mkdir()
+            note.write_text("raw/bad.parquet")
+            (self.folder / "ended").touch()
+            if self.end == "error":
+                raise UserError("the task's own message")
+            os.kill(os.getpid(), getattr(signal, self.end))
+        yield from ()
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ("SIGKILL", r"corpus: clean: the process of task 1 died \(by SIGKILL\) while it read raw/bad.parquet. So ends "
+         "what takes more memory than there is: free some, or lower workers in corpus.yaml. Finished tasks"),
+        ("SIGABRT", r"task 1 died \(by SIGABRT\) while it read raw/bad.parquet. A library crashed: take that file"),
+        ("error", "the task's own message"),
+    ],
+)  # fmt: skip
+def test_a_worker_that_dies_ends_the_stage_with_one_message_and_finished_tasks_stay(tmp_path, end, message):
+    steps = [Deadly(tmp_path, end)]
+    with pytest.raises(UserError, match=message):
+        execute(steps, tmp_path / "log", 4, Crew(workers=2), "corpus: clean")
+    assert 0 not in incomplete(tmp_path / "log", 4) and 1 in incomplete(tmp_path / "log", 4)
+    execute(steps, tmp_path / "log", 4, Crew(workers=2), "corpus: clean")
+    assert incomplete(tmp_path / "log", 4) == []
+    assert [(tmp_path / f"ran-{rank}").read_text() for rank in (0, 1)] == ["x", "xx"]
 
 
 class HalfDone:

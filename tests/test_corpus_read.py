@@ -140,6 +140,7 @@ def test_each_form_gives_its_document(tmp_path, name, compression):
 MEMBERS = [gzip.compress(json.dumps({"text": str(n)}).encode() + b"\n") for n in range(3)]
 DAMAGED = MEMBERS[1][:12] + b"\x00\xff\x00\xff" + MEMBERS[1][16:]
 PAGES = [warc((f"{URL}{n}", "text/plain", b"page %d " % n * 30), gzipped=True) for n in range(3)]
+PLAIN = warc(*((f"{URL}{n}", "text/plain", b"page %d" % n) for n in (1, 2)))
 # A record that is longer than it says, and one without an address.
 LYING = gzip.compress(
     warc((URL, "text/plain", b"no such length"), kind="resource").replace(b"Content-Length: 14", b"Content-Length: 3")
@@ -171,6 +172,7 @@ BOMB = b'{"text": "' + b"a" * 3_000_000 + b'"}\n'
          ["page 0", "broken_file", "page 2"]),
         ("lying.warc.gz", PAGES[0] + LYING + PAGES[2], None, ["page 0", "no ", "page 2"]),
         ("nameless.warc.gz", PAGES[0] + NAMELESS + PAGES[2], None, ["page 0", "broken_file", "page 2"]),
+        ("head.warc", PLAIN[: PLAIN.find(b"http://a.example/p2")], None, ["page 1", "broken_file"]),
         ("no.warc", b"this is no archive\n" * 9, None, ["broken_file"]),
         ("cut.parquet", table(*({"text": str(n)} for n in range(9)))[:-40], None, ["broken_file"]),
         ("name.parquet", COLUMN.replace(b"\x18\x04text", b"\x18\x04\x83ext"), None, ["broken_file"]),

@@ -16,6 +16,7 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from pipeline.corpus import funnel
 from pipeline.corpus.build import run
 from pipeline.corpus.recipe import STAGE, Recipe
 from pipeline.stage import Job, UserError
@@ -162,6 +163,9 @@ def test_dirt_is_dropped_for_its_reason(built, name, reason):
     out, _ = built
     rows = {row["id"]: row for row in map(json.loads, (out / "dropped.jsonl").read_text().splitlines())}
     assert rows[name]["reason"] == reason
+    steps = {"language": "language", "exact_copy": "dedup", "lost_no_text": "read feed"}
+    assert rows[name]["source"] == ("books" if name == "empty.txt" else "feed")
+    assert rows[name]["step"] == steps.get(reason, rows[name]["step"])
     assert name not in kept(out)
 
 
@@ -354,3 +358,13 @@ def test_the_end_of_every_document_can_be_held_out(tmp_path):
 def test_a_corpus_whose_documents_are_held_out_whole_has_the_fingerprint_that_it_had():
     assert "heldout" not in Recipe().hashed()
     assert Recipe(heldout="ends").hashed()["heldout"] == "ends"
+
+
+def test_more_ledgers_than_files_may_be_open_are_merged_in_reading_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(funnel, "FILES", 3)
+    for step in range(4):
+        for rank in range(5):
+            rows = [{"place": place, "id": f"{step}.{rank}.{place}"} for place in range(rank, 20, 5)]
+            write_jsonl(tmp_path / f"{step:02d}_step {step}" / f"{rank:05d}.jsonl", rows)
+    found = [(row["place"], row["step"], row["id"]) for row in funnel.ledger_rows(tmp_path)]
+    assert found == [(p, f"step {s}", f"{s}.{p % 5}.{p}") for p in range(20) for s in range(4)]

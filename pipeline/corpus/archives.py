@@ -37,6 +37,8 @@ def records(path: Path, limit: int) -> Iterator[Record]:
             noted = False
             try:
                 for record in Archive(stream):
+                    if cut(record):
+                        raise EOFError
                     found = payload(record, limit) if documents(record) else Skipped(kind=record.rec_type)
                     noted = isinstance(found, Refused)  # so is the trouble that its rest may hold
                     yield found
@@ -53,6 +55,11 @@ def address(record: ArcWarcRecord) -> str | None:
     """The record's address; some crawlers write it in angle brackets."""
     head = record.rec_headers
     return head.get_header("WARC-Target-URI") or head.get_header("uri")
+
+
+def cut(record: ArcWarcRecord) -> bool:
+    """Whether the file ends inside the record's headers: the WARC standard wants both of these in every record."""
+    return record.format == "warc" and (record.rec_type is None or record.length is None)
 
 
 def documents(record: ArcWarcRecord) -> bool:

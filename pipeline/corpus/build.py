@@ -112,7 +112,8 @@ def cleaning(recipe: Recipe, found: list[sources.Source], folder: Path) -> list[
     """The steps of the first pass."""
     books = Books(folder / "dropped")
     steps: list[PipelineStep] = [
-        Reader(source, books.ledger(step_name(source)), recipe.max_document_bytes) for source in found
+        Reader(source, books.ledger(step_name(source)), recipe.max_document_bytes, folder / "clean.log")
+        for source in found
     ]
     steps.append(extract.Extract(recipe.extractor, books.ledger("extract")))
     if recipe.repair:
@@ -187,10 +188,10 @@ def documents(folder: Path) -> int:
     return sum(pq.read_metadata(path).num_rows for path in folder.rglob("*.parquet"))
 
 
-def some_kept(kept: Path, folder: Path, out: Path) -> None:
+def some_kept(kept: Path, folder: Path, out: Path, names: list[str]) -> None:
     """Raises UserError, saying why, where no document is left."""
     if not documents(kept):
-        _, dropped, lost = funnel.write_dropped(folder / "dropped", out / "dropped.jsonl")
+        _, dropped, lost = funnel.write_dropped(folder / "dropped", out / "dropped.jsonl", names)
         reasons = ", ".join(f"{reason} {n}" for reason, n in (dropped + lost).most_common())
         raise UserError(f"corpus: not one document was kept ({reasons}). Loosen corpus.yaml, or mend the sources.")
 
@@ -228,16 +229,17 @@ def run(job: Job) -> dict[str, float]:
     recipe: Recipe = job.recipe
     collect, by = job.needs("collect"), crew(recipe, job.cluster)
     found = sources.load(collect / "raw")
+    names = [source.name for source in found]
     benchmarks = check(recipe, collect)
     folder = workspace(job, found)
     train_models(recipe, collect, folder / "models", job.seed)
     execute(cleaning(recipe, found, folder), folder / "clean.log", recipe.tasks, by, "corpus: clean")
-    some_kept(folder / "clean", folder, job.out)
+    some_kept(folder / "clean", folder, job.out, names)
     dedup_seconds = find_copies(recipe, folder)
     steps = dealing(recipe, found, benchmarks, folder, job.seed)
     execute(steps, folder / "deal.log", recipe.tasks, by, "corpus: dedup")
-    some_kept(folder / "buckets", folder, job.out)
-    by_step, dropped, lost = funnel.write_dropped(folder / "dropped", job.out / "dropped.jsonl")
+    some_kept(folder / "buckets", folder, job.out, names)
+    by_step, dropped, lost = funnel.write_dropped(folder / "dropped", job.out / "dropped.jsonl", names)
     entries = funnel.merge(folder / "clean.log") + funnel.merge(folder / "deal.log")
     order(recipe, folder, job.out, job.seed, by)
     if recipe.quality.classifier is not None:

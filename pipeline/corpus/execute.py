@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
@@ -19,6 +18,7 @@ from loguru import logger
 from pipeline.cluster.profile import Ray, Sky, Slurm, load
 from pipeline.corpus.engines import on_ray, on_slurm
 from pipeline.corpus.recipe import Recipe
+from pipeline.corpus.workers import run
 from pipeline.progress import Progress
 from pipeline.stage import UserError
 
@@ -91,13 +91,9 @@ def execute(steps: list[PipelineStep], folder: Path, tasks: int, by: Crew, what:
             else:
                 on_ray(steps, folder, tasks, workers, by.profile)
         return
-    arguments: dict[str, Any] = {
-        "tasks": tasks,
-        "workers": workers,
-        "logging_dir": str(folder),
-        # Spawned workers are children of this process, so their CPU time and memory count in the manifest; those of
-        # datatrove's default, a fork server, do not.
-        "start_method": "spawn",
-    }
+    executor = Executor(steps, tasks=tasks, workers=workers, logging_dir=str(folder))
     with shown(folder, tasks, what):
-        Executor(steps, **arguments).run()
+        if workers == 1:
+            executor.run()
+        else:
+            run(executor, executor.get_incomplete_ranks(range(tasks)), workers, folder, what)

@@ -2,11 +2,15 @@
 
 import heapq
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpus.step import from_place
+
+FILES = 200  # open at once; systems allow a process 256 or 1,024, and a ledger is a step's and a task's
 SAMPLES = 100  # dropped documents of each reason whose text is kept
 
 
@@ -57,18 +61,41 @@ def rows(entries: list[dict[str, Any]], dropped: dict[str, Counter[str]]) -> lis
 
 
 def ledger_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every ledger line, in reading order, with the step that wrote it."""
+    """Every ledger line, in reading order, with the step that wrote it. At most FILES ledgers are open at once."""
+    with tempfile.TemporaryDirectory() as merged:
+        sources = [(path, path.parent.name.split("_", 1)[1]) for path in sorted(folder.glob("*/*.jsonl"))]
+        while len(sources) > FILES:
+            files = Path(tempfile.mkdtemp(dir=merged))
+            for number, group in enumerate(batched(sources, FILES)):
+                with (files / f"{number:05d}").open("w", encoding="utf-8") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in in_order(group))
+            sources = [(path, "") for path in sorted(files.iterdir())]
+        yield from in_order(sources)
 
-    def lines(path: Path) -> Iterator[dict[str, Any]]:
+
+def in_order(sources: Sequence[tuple[Path, str]]) -> Iterator[dict[str, Any]]:
+    """The lines of several ledgers, by place; a line that names no step yet gets its ledger's."""
+
+    def lines(path: Path, step: str) -> Iterator[dict[str, Any]]:
         with path.open(encoding="utf-8") as file:
             for line in file:
-                yield {"step": path.parent.name.split("_", 1)[1], **json.loads(line)}
+                yield {"step": step, **json.loads(line)}
 
-    return heapq.merge(*(lines(path) for path in sorted(folder.glob("*/*.jsonl"))), key=lambda row: row["place"])
+    return heapq.merge(*(lines(*source) for source in sources), key=lambda row: row["place"])
 
 
-def write_dropped(folder: Path, out: Path) -> tuple[dict[str, Counter[str]], Counter[str], Counter[str]]:
-    """Writes dropped.jsonl. Returns the drops by step and reason, by reason, and the lost by reason."""
+def batched(sources: Sequence[tuple[Path, str]], size: int) -> Iterator[Sequence[tuple[Path, str]]]:
+    """The sequence in pieces of so many."""
+    return (sources[first : first + size] for first in range(0, len(sources), size))
+
+
+def write_dropped(
+    folder: Path, out: Path, names: Sequence[str]
+) -> tuple[dict[str, Counter[str]], Counter[str], Counter[str]]:
+    """Writes dropped.jsonl. Returns the drops by step and reason, by reason, and the lost by reason.
+
+    names: of the sources, by number.
+    """
     by_step: dict[str, Counter[str]] = {}
     dropped: Counter[str] = Counter()
     lost: Counter[str] = Counter()
@@ -79,5 +106,7 @@ def write_dropped(folder: Path, out: Path) -> tuple[dict[str, Counter[str]], Cou
             reason = f"lost_{row['reason']}" if row["lost"] else row["reason"]
             by_step.setdefault(row["step"], Counter())[reason] += 1
             text = row["text"] if book[row["reason"]] <= SAMPLES else ""
-            file.write(json.dumps({"id": row["id"], "reason": reason, "text": text}, ensure_ascii=False) + "\n")
+            source = names[from_place(row["place"])[0]]
+            found = {"id": row["id"], "source": source, "step": row["step"], "reason": reason, "text": text}
+            file.write(json.dumps(found, ensure_ascii=False) + "\n")
     return by_step, dropped, lost

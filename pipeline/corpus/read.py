@@ -8,6 +8,7 @@ where there are fewer files than tasks, several tasks read one file and take eve
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from datatrove.data import Document, DocumentsPipeline
@@ -16,7 +17,7 @@ from datatrove.pipeline.readers.base import BaseDiskReader
 from pipeline.corpus import archives, rows, single
 from pipeline.corpus.record import MAX_DOCUMENT, Parsed, Record, Refused, Skipped
 from pipeline.corpus.sources import Source
-from pipeline.corpus.step import Ledger, place
+from pipeline.corpus.step import Ledger, place, reading
 from pipeline.formats import ARCHIVES, form
 
 # HTML nested deeper costs a parser minutes: resiliparse 0.07 s at 1,000 levels, 6.5 s at 10,000, hours at 100,000.
@@ -48,14 +49,15 @@ def too_deep(html: str) -> bool:
 
 
 class Reader(BaseDiskReader):
-    """Reads one source. limit: bytes of the longest document."""
+    """Reads one source. limit: bytes of the longest document. log: where each task notes which file it reads."""
 
-    def __init__(self, source: Source, ledger: Ledger, limit: int = MAX_DOCUMENT) -> None:
+    def __init__(self, source: Source, ledger: Ledger, limit: int = MAX_DOCUMENT, log: Path | None = None) -> None:
         self.name = step_name(source)
         super().__init__(str(source.folder), add_file_path=False)
         self.source = source
         self.ledger = ledger
         self.limit = limit
+        self.log = log
 
     def records(self, name: str) -> Iterator[Record]:
         """A file's records in their order."""
@@ -102,6 +104,10 @@ class Reader(BaseDiskReader):
     def part(self, file: int, first: int, stride: int, rank: int) -> DocumentsPipeline:
         """Every stride-th document of a file from `first` on."""
         name = self.source.files[file]
+        if self.log is not None:
+            note = reading(self.log, rank)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(str(self.source.folder / name), encoding="utf-8")
         for number, parsed in self.parsed(name, first, stride):
             self.stat_update("read")
             metadata: dict[str, Any] = {"place": place(self.source.number, file, number), "source": self.source.name}

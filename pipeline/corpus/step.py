@@ -31,6 +31,11 @@ def from_place(place: int) -> tuple[int, int, int]:
     return place >> 55, place >> 31 & (1 << 24) - 1, place & (1 << 31) - 1
 
 
+def reading(folder: Path, rank: int) -> Path:
+    """Where a task notes which file it reads, below the folder in which datatrove marks completed tasks."""
+    return folder / "reading" / f"{rank:05d}"
+
+
 class Ledger(JsonlWriter):
     """Writes what a step dropped: place, id, reason, a bounded sample of the text."""
 
