@@ -13,12 +13,13 @@ BASE64 = r"(?:[\s\\]n?|[\"'+,>#|])*[A-Za-z0-9+/=]"  # with what stands between t
 PRIVATE = (
     r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
     r"(?:\s*(?:Proc-Type|DEK-Info|Version|Comment):[^\n]*)*"
-    rf"(?:{BASE64}{{16,}})*(?:(?:{BASE64}{{1,15}})?[\s\\]*n?[\"'+,>#|\s]*"
+    rf"(?:{BASE64}{{16,}})*(?:(?:{BASE64}{{1,15}})?[\s\\]*+n?[\"'+,>#|\s]*+"
     r"-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----)?"
 )
-# What examples write where a password goes.
+# What examples write where a password goes; bounded as a password is, or a long line would be read again and again.
 NO_PASSWORD = (
-    r"(?!(?:pass\w*|pwd?|[^\s@]*secret[^\s@]*|user\w*|tiger|token|key|x+|\w*example\w*|\w*your\w*|\w*changeme\w*)@)"
+    r"(?!(?:pass\w{0,64}|pwd?|[^\s@]{0,64}secret[^\s@]{0,64}|user\w{0,64}|tiger|token|key|x{1,64}"
+    r"|\w{0,64}example\w{0,64}|\w{0,64}your\w{0,64}|\w{0,64}changeme\w{0,64})@)"
 )
 
 # kind: (the prefixes of which one must be there, the whole key)

@@ -130,6 +130,16 @@ def test_a_secret_inside_an_address_of_a_page_is_replaced_once():
     assert privacy.scrub(text, ALL)[0] == "see <url>:<secret>@tales.org/a now"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [f"-----BEGIN PRIVATE KEY-----{' ' * 500_000}", "http://a:secret/" * 50_000],
+    ids=["blanks", "one line of addresses"],
+)
+def test_hostile_texts_are_searched_in_one_pass(text):
+    """Read anew from every place, either would take hours; this way it is a second."""
+    assert len(privacy.find(text, ("secret",))) == text.count("PRIVATE KEY")
+
+
 def test_deep_nesting_is_refused_and_open_paragraphs_are_not_nesting():
     deep = 100_000
     page = Document(text="<div>" * deep + "text" + "</div>" * deep, id="x", metadata={"html": True})
