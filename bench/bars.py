@@ -51,13 +51,24 @@ def story_bars(kinds: Sequence[str]) -> list[Bar]:
             what="reward model over 'the shorter'", stage="reward", metric="accuracy_over_shorter", value=0.10,
             rate=False,
         ),
-        Bar(what="DPO over SFT, gold score", stage="evaluate", metric="dpo_minus_sft_gold", value=0.0, rate=False),
+        *(bar for stage in ("dpo", "ppo") for bar in aligned_bars(stage)),
+    ]  # fmt: skip
+
+
+def aligned_bars(stage: str) -> list[Bar]:
+    """Those of a model that alignment made, beside the SFT model."""
+    name = stage.upper()
+    return [
         Bar(
-            what="DPO over SFT, low end of interval", stage="evaluate", metric="dpo_minus_sft_gold_low", value=0.0,
+            what=f"{name} over SFT, gold score", stage="evaluate", metric=f"{stage}_minus_sft_gold", value=0.0,
             rate=False,
         ),
         Bar(
-            what="DPO's length over SFT's, off 1", stage="evaluate", metric="dpo_length_change", value=0.25,
+            what=f"{name} over SFT, low end of interval", stage="evaluate", metric=f"{stage}_minus_sft_gold_low",
+            value=0.0, rate=False,
+        ),
+        Bar(
+            what=f"{name}'s length over SFT's, off 1", stage="evaluate", metric=f"{stage}_length_change", value=0.25,
             above=False, rate=False,
         ),
     ]  # fmt: skip
@@ -73,8 +84,9 @@ def metrics(run: Path) -> dict[str, dict[str, float]]:
         scores = found["evaluate"]
         if "unigram_bits_per_byte" in scores:
             scores["bits_per_byte_ratio"] = scores["pretrain_bits_per_byte"] / scores["unigram_bits_per_byte"]
-        if "dpo_length_mean" in scores:
-            scores["dpo_length_change"] = abs(scores["dpo_length_mean"] / scores["sft_length_mean"] - 1)
+        for stage in ("dpo", "ppo"):
+            if f"{stage}_length_mean" in scores:
+                scores[f"{stage}_length_change"] = abs(scores[f"{stage}_length_mean"] / scores["sft_length_mean"] - 1)
     if "reward" in found:
         for other in ("longer", "shorter"):
             if "accuracy_gold" in found["reward"]:

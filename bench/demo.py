@@ -50,6 +50,9 @@ def figures(run: Path) -> dict[str, float]:
     for bar in story_bars([kind for kind in kinds if not kind.endswith(("_low", "_high", "_n"))]):
         if bar.metric in found.get(bar.stage, {}):
             values[bar.metric] = found[bar.stage][bar.metric]
+    for stage in ("dpo", "ppo"):
+        if "kl" in found.get(stage, {}):
+            values[f"{stage}_kl"] = found[stage]["kl"]  # nats an answer, to the SFT model
     return values
 
 

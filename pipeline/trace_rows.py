@@ -13,11 +13,11 @@ from typing import Any
 
 from pipeline import artifact
 from pipeline.chain import SCREENED
+from pipeline.sft.recipe import NUM_HELDOUT
 
 Place = tuple[str, str]
 MEASURING = ("evaluate", "report")  # made from every model, and learnt from none
 TAUGHT = "was trained on it"
-NUM_SFT_HELDOUT = 512  # pipeline/sft/train.py's NUM_HELDOUT, which a test compares; that module needs torch
 
 
 def places(done: Mapping[str, Path], name: str) -> Iterator[Place]:
@@ -58,7 +58,7 @@ def of_conversation(done: Mapping[str, Path], file: str, number: int) -> str:
         return "does not read it: sft.yaml names its own data"
     path = done["collect"] / file
     if file.startswith("heldout"):
-        taken = number in chosen(path, NUM_SFT_HELDOUT, f"{seed}/sft/heldout")
+        taken = number in chosen(path, NUM_HELDOUT, f"{seed}/sft/heldout")
         return f"was never trained on it: {'its held-out loss counts it' if taken else 'it is held out'}"
     among = chosen(path, recipe.get("max_rows"), f"{seed}/sft/rows")
     if number not in among:

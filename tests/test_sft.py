@@ -4,12 +4,18 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
+from peft import get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from pipeline.adapter import lora_config
+from pipeline.lora import Lora
 from pipeline.recipe import validate
 from pipeline.sft.data import Conversation, encode, read
 from pipeline.sft.recipe import Recipe
@@ -256,3 +262,17 @@ def test_how_often_is_logged_does_not_change_the_fingerprint():
     one, other = ({"learning_rate": 1e-3, "logging_steps": steps, "save_steps": steps} for steps in (5, 50))
     assert validate(Recipe, {"trainer": one}, "x").hashed() == validate(Recipe, {"trainer": other}, "x").hashed()
     assert validate(Recipe, {"trainer": {"learning_rate": 1e-4}}, "x").hashed() != Recipe().hashed()
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_the_adapters_of_smol_chat_are_2_percent_of_their_model_at_most(stage):
+    """On SmolLM2-135M's shape, without weights."""
+    lora = Lora(**yaml.safe_load(Path(f"recipes/smol-chat/{stage}.yaml").read_text(encoding="utf-8"))["lora"])
+    shape = yaml.safe_load(Path("recipes/smollm-135m/pretrain.yaml").read_text(encoding="utf-8"))["model"]
+    config = AutoConfig.for_model(**shape, vocab_size=49_154)
+    tokenizer = SimpleNamespace(get_vocab=lambda: {"<|im_start|>": 1, "<|im_end|>": 2})
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+        trained, everything = get_peft_model(model, lora_config(lora, model, tokenizer)).get_nb_trainable_parameters()
+    assert everything > 134e6
+    assert 0.01 < trained / everything <= 0.02

@@ -12,9 +12,8 @@ from pipeline.evaluate.exam import digest
 from pipeline.reached import reached, steps
 from pipeline.rows import Order
 from pipeline.sft.data import read, sample
-from pipeline.sft.train import NUM_HELDOUT
 from pipeline.store import StoreWriter, open_split
-from pipeline.trace_rows import NUM_SFT_HELDOUT, chosen
+from pipeline.trace_rows import chosen
 from tests.toy_run import TEXTS, save_toy_run, seal
 
 
@@ -168,7 +167,6 @@ def test_a_conversation_was_trained_on_where_the_recipe_and_the_seed_say_so(full
     )
     assert "sft         was not trained on it: too_long" in told(full, f"talk-{max(taken) - 1}", capsys)
     (full / "sft" / "dropped.jsonl").unlink()
-    assert NUM_HELDOUT == NUM_SFT_HELDOUT
 
 
 def test_a_dropped_document_has_its_reason(run, capsys):

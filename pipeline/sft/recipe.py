@@ -11,6 +11,8 @@ from pipeline.screen.keys import Screen
 from pipeline.stage import Section, Stage, StageRecipe
 from pipeline.trl_keys import SFTKeys, without_intervals
 
+NUM_HELDOUT = 512  # held-out conversations measured after training; more would cost time and tell little
+
 
 class Model(Section):
     """A model to start from, where the recipe has no pretrain.yaml.

@@ -30,11 +30,10 @@ from pipeline.intervals import bootstrap_mean
 from pipeline.screen.chats import Screening
 from pipeline.sft.data import IGNORED, Conversation, Row, encode, mixture, read, sample, screened
 from pipeline.sft.order import KeepOrder, KeepsOrder
-from pipeline.sft.recipe import Model, Recipe
+from pipeline.sft.recipe import NUM_HELDOUT, Model, Recipe
 from pipeline.stage import Job, UserError
 from pipeline.trainers import common, score_trained_positions_only, train
 
-NUM_HELDOUT = 512  # held-out conversations measured after training; more would cost time and tell little
 EVALUATION_BATCH = 32
 
 
