@@ -1,6 +1,8 @@
 """The shuffle's buckets: few files and little memory however many there are; a killed task leaves nothing double."""
 
+import random
 import resource
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from datatrove.data import Document
 
-from pipeline.corpus import spill
+from pipeline.corpus import shuffle, spill
 from pipeline.corpus.build import run
 from tests.test_corpus_room import job, payload, toy
 
@@ -76,3 +78,22 @@ def test_what_a_killed_task_dealt_is_dealt_anew(tmp_path):
     assert dealt() == ["024024", "13135"]
     list(step(tmp_path).run(iter(documents)))
     assert dealt() == ["024024", "135135"]
+
+
+def test_what_was_read_of_a_file_is_let_go(tmp_path):
+    rng = random.Random(0)
+    rows = [
+        {"place": n, "copy": 0, **dict.fromkeys(shuffle.TEXTS, ""), "id": str(n), "text": rng.randbytes(250_000).hex()}
+        for n in range(24)
+    ]
+    with pq.ParquetWriter(tmp_path / "00000.parquet", shuffle.CLEAN, compression="zstd") as writer:
+        for row in rows:
+            writer.write_batch(pa.RecordBatch.from_pylist([row], schema=shuffle.CLEAN))
+    expected = [(row["id"], row["place"]) for row in rows]
+    del rows
+    tracemalloc.start()
+    found = [(doc.id, doc.metadata["place"]) for doc in shuffle.reader(tmp_path).run()]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == expected
+    assert peak < 5_000_000  # bytes; the file has 6,000,000

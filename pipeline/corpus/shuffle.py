@@ -43,6 +43,11 @@ def clean_row(document: Document) -> dict[str, Any]:
     }
 
 
+def document(row: dict[str, Any]) -> Document:
+    """What `clean_row` was made from."""
+    return Document(row.pop("text"), row.pop("id"), metadata=row)
+
+
 def final_row(document: Document) -> dict[str, Any]:
     """A document as the corpus holds it. token_estimate: UTF-8 bytes / 4, for sizing a run before a tokenizer is."""
     row = clean_row(document)
@@ -75,9 +80,20 @@ def writer(folder: Path, filename: str, final: bool) -> ParquetWriter:
     return step
 
 
+class GroupReader(ParquetReader):
+    """datatrove's holds a whole file's compressed bytes by its end; here it is one row group's."""
+
+    def read_file(self, filepath: str) -> DocumentsPipeline:
+        """The documents of a file."""
+        for batch in spill.batches(Path(self.data_folder.resolve_paths(filepath))):
+            with self.track_time("batch"):
+                docs = [document(row) for row in batch.to_pylist()]
+            yield from docs
+
+
 def reader(folder: Path) -> ParquetReader:
     """Reads what `writer` wrote; the columns come back as metadata."""
-    step = ParquetReader(str(folder), glob_pattern="*.parquet")
+    step = GroupReader(str(folder), glob_pattern="*.parquet")
     step.name = step.stats.name = "reread"
     return step
 
@@ -144,7 +160,7 @@ class Gather(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Reads one bucket at a time; memory is one shard's."""
         for bucket in self.buckets[rank::world_size]:
-            docs = [Document(row.pop("text"), row.pop("id"), metadata=row) for row in spill.rows(self.folder / bucket)]
+            docs = [document(row) for row in spill.rows(self.folder / bucket)]
             docs.sort(key=self.position)
             split, _, shard = bucket.partition("-")
             for doc in docs:
