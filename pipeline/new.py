@@ -107,7 +107,7 @@ def measure(folder: str) -> tuple[int, int]:
             f"DATA={folder}: there is no folder {path.absolute()}. Give the folder that holds your documents."
         )
     try:
-        found = matching_files(Folder(folder=folder, suffixes=None), "DATA")
+        found = matching_files(Folder(folder=folder, suffixes=None), "DATA").taken
     except UserError:
         raise UserError(
             f"DATA={folder}: no file there ends in {', '.join(SUFFIXES)}. Put documents there, or name another folder."

@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import os
+from collections import Counter
 
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
-from pipeline.collect import raw
+from pipeline.collect import files, raw
 from pipeline.collect.collect import run
 from pipeline.collect.recipe import STAGE, Recipe
 from pipeline.corpus import build
@@ -46,10 +48,43 @@ def test_files_are_copied_as_they_are(tmp_path):
         packed = {r.rec_headers["WARC-Target-URI"]: r.content_stream().read() for r in ArchiveIterator(file)}
     assert packed == {f"file:///{name.replace(' ', '%20')}": data for name, data in written.items()}
     assert (source / "found" / "sub" / "rows.jsonl").read_bytes() == rows
-    assert metrics == {"files_files": 6, "files_bytes": sum(map(len, [*written.values(), rows]))}
+    assert metrics == {
+        "files_files": 6, "files_bytes": sum(map(len, [*written.values(), rows])), "files_passed_over_.png": 1,
+    }  # fmt: skip
     assert json.loads((tmp_path / "out/raw/sources.json").read_text(encoding="utf-8")) == [
         {"name": "files", "kind": "files", "path": "sources/files", "licence": "MIT", "weight": 1.0}
     ]
+
+
+def test_what_is_passed_over_is_counted_by_why_and_said(tmp_path, capsys):
+    docs = tmp_path / "docs"
+    for folder in ("sub", ".git/objects", "aside"):
+        (docs / folder).mkdir(parents=True)
+    for name in (
+        "a.txt", "b.png", "sub/c.PNG", "d.tar.gz", "Makefile", "sub/.e.txt", ".git/HEAD", ".git/objects/f.txt",
+        "aside/g.txt", "no end.2024 old version",
+    ):  # fmt: skip
+        (docs / name).write_text(TEXT, encoding="utf-8")
+    (docs / "folder").symlink_to(docs / "aside")
+    (docs / "file.txt").symlink_to(docs / "a.txt")
+    (docs / "gone.txt").symlink_to(docs / "nowhere")
+    os.mkfifo(docs / "pipe.txt")
+    metrics = collect(tmp_path / "out", files={"folder": str(docs)})
+    assert metrics == {
+        "files_files": 2, "files_bytes": 2 * len(TEXT), "files_passed_over_hidden": 3, "files_passed_over_link": 3,
+        "files_passed_over_.png": 2, "files_passed_over_.tar.gz": 1, "files_passed_over_no_suffix": 2,
+        "files_passed_over_special": 1,
+    }  # fmt: skip
+    said = capsys.readouterr().err.partition("files: passed over: ")[2].strip().split(", ")
+    assert sorted(said) == ["1 .tar.gz", "1 special", "2 .png", "2 no suffix", "3 hidden", "3 link"]
+
+
+def test_endings_past_the_most_common_are_counted_together(capsys):
+    counts = Counter({f".x{n}": 100 - n for n in range(30)})
+    metrics = files.passed_over(counts, "docs")
+    assert sum(metrics.values()) == counts.total() and metrics["passed_over_other_suffixes"] == sum(range(71, 81))
+    assert len(metrics) == files.MOST + 1 and metrics["passed_over_.x0"] == 100
+    assert files.passed_over(Counter(), "docs") == {} and capsys.readouterr().err.count("\n") == 1
 
 
 def test_corpus_reads_what_was_copied_and_the_books_balance(tmp_path):

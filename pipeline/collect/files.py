@@ -7,6 +7,8 @@ cannot. Try: `make new NAME=mine DATA=~/docs`, then `make collect RECIPE=mine`
 
 import os
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -17,12 +19,14 @@ from pipeline.collect.source import Folder
 from pipeline.formats import form
 from pipeline.progress import track
 
+MOST = 20  # reasons for which files are passed over that are named
 PACKED = 100_000_000  # bytes; a larger file is copied, since packing reads it whole
 
 
 def collect(section: Folder, name: str, out: Path) -> dict[str, float]:
     """Copies the folder's files to `out`. Returns how many there are and their size in bytes."""
-    found = matching_files(section, f"source '{name}', files.folder")
+    matching = matching_files(section, f"source '{name}', files.folder")
+    found = matching.taken
     sizes = [path.stat().st_size for _, path in found]
     small = [size <= PACKED and not form(path.name).many for size, (_, path) in zip(sizes, found, strict=True)]
     singles = [pair for pair, one in zip(found, small, strict=True) if one]
@@ -32,7 +36,19 @@ def collect(section: Folder, name: str, out: Path) -> dict[str, float]:
         target = out / "found" / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    return {"files": len(found), "bytes": sum(sizes)}
+    return {"files": len(found), "bytes": sum(sizes), **passed_over(matching.passed_over, name)}
+
+
+def passed_over(counts: Counter[str], name: str) -> dict[str, float]:
+    """The metrics `passed_over_<why>`, of which a line is shown; past MOST, how names end is "other_suffixes"."""
+    if not counts:
+        return {}
+    most = dict(counts.most_common(MOST))
+    if other := counts.total() - sum(most.values()):
+        most["other_suffixes"] = other
+    shown = ", ".join(f"{count} {why.replace('_', ' ')}" for why, count in most.items())
+    sys.stderr.write(f"{name}: passed over: {shown}\n")
+    return {f"passed_over_{why}": count for why, count in most.items()}
 
 
 def packed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:

@@ -10,7 +10,9 @@ import importlib.metadata
 import os
 import platform
 import re
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from pipeline.collect.source import Benchmark, Folder, Source
 from pipeline.formats import SUFFIXES, form
 from pipeline.stage import UserError
 from pipeline.table import identity as table_identity
+
+ENDING = re.compile(r"(\.[a-z0-9_+-]{1,10})?(\.gz|\.zst)?$")
 
 
 def identity(recipe: Recipe) -> Any:
@@ -42,7 +46,7 @@ def of_sources(recipe: Recipe) -> Any:
     if recipe.pydocs is not None:
         return documentation()
     if recipe.files is not None:
-        return listing(matching_files(recipe.files, "files.folder"))
+        return listing(matching_files(recipe.files, "files.folder").taken)
     found = {source.name: of_source(source) for source in recipe.listed()}
     return {name: value for name, value in found.items() if value is not None} or None
 
@@ -51,9 +55,9 @@ def of_source(source: Source) -> Any:
     """One source's part of the value; None where the recipe alone says what it is."""
     where = f"source '{source.name}', "
     if source.files is not None:
-        return listing(matching_files(source.files, f"{where}files.folder"))
+        return listing(matching_files(source.files, f"{where}files.folder").taken)
     if source.dataset is not None and source.dataset.local:
-        return listing(every_file(source.dataset.path, f"{where}dataset.path"))
+        return listing(every_file(source.dataset.path, f"{where}dataset.path").taken)
     return documentation() if source.pydocs is not None else None
 
 
@@ -88,14 +92,25 @@ def located(text: str, where: str) -> Path:
     return Path(filled).expanduser()
 
 
-def matching_files(files: Folder, where: str) -> list[tuple[str, Path]]:
-    """Name relative to the folder (with "/") and path of each file to read, sorted by name. `where`: the recipe's key.
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a folder holds. taken: name relative to it (with "/") and path of each file, sorted by name.
+
+    passed_over: how many of the others, by why: "hidden", "link", "special" (a pipe, ..), or how their names end.
+    """
+
+    taken: list[tuple[str, Path]]
+    passed_over: Counter[str]
+
+
+def matching_files(files: Folder, where: str) -> Found:
+    """The files to read, and what else is there. `where`: the recipe's key.
 
     Hidden files and folders are passed over, and so are links: they may lead out of the folder or round in a circle.
     """
     suffixes = files.suffixes or SUFFIXES
     found = every_file(files.folder, where, lambda name: form(name).suffix in suffixes)
-    if not found:
+    if not found.taken:
         raise UserError(
             f"collect.yaml: {where} = {files.folder}: no file there ends in {', '.join(suffixes)}. "
             "Put documents into it, give another folder, or change the suffixes."
@@ -103,25 +118,39 @@ def matching_files(files: Folder, where: str) -> list[tuple[str, Path]]:
     return found
 
 
-def every_file(text: str, where: str, wanted: Callable[[str], bool] = bool) -> list[tuple[str, Path]]:
-    """Name and path of every wanted file below a folder, or of the file itself. Raises UserError for neither."""
+def every_file(text: str, where: str, wanted: Callable[[str], bool] = bool) -> Found:
+    """Every wanted file below a folder, or the file itself. Raises UserError where there is neither."""
     folder = located(text, where)
     if folder.is_file():
-        return [(folder.name, folder)] if wanted(folder.name) else []
+        return Found(taken=[(folder.name, folder)] if wanted(folder.name) else [], passed_over=Counter())
     if not folder.is_dir():
         raise UserError(
             f"collect.yaml: {where} = {text}: there is no folder {folder.absolute()}. "
             "Give the folder that holds your documents."
         )
-    found = []
+    taken: list[tuple[str, Path]] = []
+    passed_over: Counter[str] = Counter()
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if not wanted(path.name) or any(part.startswith(".") for part in name.parts):
-            continue
-        if path.is_file() and not any((folder / parent).is_symlink() for parent in (name, *name.parents[:-1])):
+        if (path.is_dir() and not path.is_symlink()) or any((folder / up).is_symlink() for up in name.parents[:-1]):
+            continue  # what stands behind a link to a folder is that one link
+        if reason := unread(path, name, wanted):
+            passed_over[reason] += 1
+        else:
             # A name that is no UTF-8 could stand in no JSON file.
-            found.append((os.fsencode(name.as_posix()).decode("utf-8", "replace"), path))
-    return sorted(found)
+            taken.append((os.fsencode(name.as_posix()).decode("utf-8", "replace"), path))
+    return Found(taken=sorted(taken), passed_over=passed_over)
+
+
+def unread(path: Path, name: Path, wanted: Callable[[str], bool]) -> str:
+    """Why a file is passed over; "" where it is taken."""
+    if any(part.startswith(".") for part in name.parts):
+        return "hidden"
+    if path.is_symlink():
+        return "link"
+    if not path.is_file():
+        return "special"
+    return "" if wanted(path.name) else ENDING.search(path.name.lower())[0] or "no_suffix"  # type: ignore[index]
 
 
 def sha256(path: Path) -> str:

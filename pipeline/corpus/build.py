@@ -36,6 +36,7 @@ from pipeline.corpus import (
     safety,
     shuffle,
     sources,
+    spill,
 )
 from pipeline.corpus.boilerplate import Boilerplate
 from pipeline.corpus.execute import Crew, crew, execute
@@ -179,7 +180,7 @@ def dealing(
     sizes = {"train": total * max(1.0, *weights.values()), "heldout": total * recipe.heldout_share}
     shards = {split: max(1, math.ceil(size / recipe.shard_documents)) for split, size in sizes.items()}
     steps.append(shuffle.Deal(seed, recipe.heldout_share, shards, ends=recipe.heldout == "ends"))
-    steps.append(shuffle.writer(folder / "buckets", "${bucket}/${rank}.parquet", final=False))
+    steps.append(spill.Spill(folder / "buckets", shuffle.CLEAN, shuffle.clean_row))
     return steps
 
 
@@ -190,7 +191,7 @@ def documents(folder: Path) -> int:
 
 def some_kept(kept: Path, folder: Path, out: Path, names: list[str]) -> None:
     """Raises UserError, saying why, where no document is left."""
-    if not documents(kept):
+    if not any(path.is_file() for path in kept.rglob("*")):  # a writer opens its file for the first document
         _, dropped, lost = funnel.write_dropped(folder / "dropped", out / "dropped.jsonl", names)
         reasons = ", ".join(f"{reason} {n}" for reason, n in (dropped + lost).most_common())
         raise UserError(f"corpus: not one document was kept ({reasons}). Loosen corpus.yaml, or mend the sources.")

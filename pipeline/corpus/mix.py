@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from pipeline.corpus.shuffle import draw
+from pipeline.corpus.spill import batches
 from pipeline.corpus.step import Ledger, from_place
-
-BATCH = 10_000  # ids hashed at a time
 
 
 class Mix(PipelineStep):
@@ -93,6 +91,5 @@ def duplicate_ids(folder: Path) -> Any:
 
 def _ids(folder: Path) -> Iterator[tuple[list[str], Any]]:
     for path in sorted(folder.rglob("*.parquet")):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH, columns=["id", "place"]):
-                yield batch["id"].to_pylist(), batch["place"].to_numpy()
+        for batch in batches(path, ("id", "place")):
+            yield batch["id"].to_pylist(), batch["place"].to_numpy()

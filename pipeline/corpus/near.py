@@ -14,12 +14,12 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
-import pyarrow.parquet as pq
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 from rensa import RMinHash
 
 from pipeline.corpus.recipe import Dedup
+from pipeline.corpus.spill import batches
 from pipeline.corpus.step import Ledger, Step
 from pipeline.corpus.words import ngrams
 from pipeline.words import normal_words
@@ -187,11 +187,10 @@ def shingles_at(clean: Path, places: Iterable[int]) -> dict[int, np.ndarray]:
     """The word 5-grams of the documents at these places."""
     wanted, found = set(places), {}
     for path in sorted(clean.glob("*.parquet")):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(columns=["place", "text"]):
-                for place, text in zip(batch["place"].to_pylist(), batch["text"], strict=True):
-                    if place in wanted:
-                        found[place] = shingles(text.as_py())
+        for batch in batches(path, ("place", "text")):
+            for place, text in zip(batch["place"].to_pylist(), batch["text"], strict=True):
+                if place in wanted:
+                    found[place] = shingles(text.as_py())
     return found
 
 

@@ -1,19 +1,22 @@
 """Held-out split and global shuffle, without holding the corpus in memory.
 
 Every document draws a key from the seed and its place. The key alone decides whether it is held out and where it
-stands, so neither depends on tasks or workers: tasks deal documents into buckets by key, and each bucket, sorted,
-becomes one shard. Near-copies are gone by then, so none stands on both sides.
+stands, so neither depends on tasks or workers: tasks deal documents into buckets by key (spill.py), and each bucket,
+sorted, becomes one shard. Near-copies are gone by then, so none stands on both sides.
 """
 
 import hashlib
 import json
 from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.readers.parquet import ParquetReader
 from datatrove.pipeline.writers.parquet import ParquetWriter
+
+from pipeline.corpus import spill
 
 BYTES_A_TOKEN = 4  # of English text under a vocabulary of some 10^4 and more
 
@@ -24,7 +27,7 @@ FINAL = pa.schema(
 )
 
 
-def clean_row(writer: ParquetWriter, document: Document) -> dict[str, object]:
+def clean_row(document: Document) -> dict[str, Any]:
     """A document between two passes."""
     meta = document.metadata
     return {
@@ -40,21 +43,36 @@ def clean_row(writer: ParquetWriter, document: Document) -> dict[str, object]:
     }
 
 
-def final_row(writer: ParquetWriter, document: Document) -> dict[str, object]:
+def document(row: dict[str, Any]) -> Document:
+    """What `clean_row` was made from."""
+    return Document(row.pop("text"), row.pop("id"), metadata=row)
+
+
+def final_row(document: Document) -> dict[str, Any]:
     """A document as the corpus holds it. token_estimate: UTF-8 bytes / 4, for sizing a run before a tokenizer is."""
-    row = clean_row(writer, document)
+    row = clean_row(document)
     del row["place"], row["copy"]
     row["token_estimate"] = max(1, round(len(document.text.encode("utf-8")) / BYTES_A_TOKEN))
     return row
 
 
+class OneFile(ParquetWriter):
+    """datatrove's keeps every file open until the task ends; here one is closed when the next begins."""
+
+    def _write(self, document: dict[str, Any], file_handler: IO, filename: str) -> None:
+        for other in [name for name in self._writers if name != filename]:
+            self.close_file(other)
+        super()._write(document, file_handler, filename)
+
+
 def writer(folder: Path, filename: str, final: bool) -> ParquetWriter:
     """A Parquet writer of one of the two schemas."""
-    step = ParquetWriter(
+    row = final_row if final else clean_row
+    step = OneFile(
         str(folder),
         output_filename=filename,
         compression="zstd",
-        adapter=final_row if final else clean_row,
+        adapter=lambda _, document: row(document),
         schema=FINAL if final else CLEAN,
         max_file_size=-1,
     )
@@ -62,9 +80,20 @@ def writer(folder: Path, filename: str, final: bool) -> ParquetWriter:
     return step
 
 
+class GroupReader(ParquetReader):
+    """datatrove's holds a whole file's compressed bytes by its end; here it is one row group's."""
+
+    def read_file(self, filepath: str) -> DocumentsPipeline:
+        """The documents of a file."""
+        for batch in spill.batches(Path(self.data_folder.resolve_paths(filepath))):
+            with self.track_time("batch"):
+                docs = [document(row) for row in batch.to_pylist()]
+            yield from docs
+
+
 def reader(folder: Path) -> ParquetReader:
     """Reads what `writer` wrote; the columns come back as metadata."""
-    step = ParquetReader(str(folder), glob_pattern="*.parquet")
+    step = GroupReader(str(folder), glob_pattern="*.parquet")
     step.name = step.stats.name = "reread"
     return step
 
@@ -91,7 +120,7 @@ class Deal(PipelineStep):
         self.shards = shards
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        """Sets metadata["bucket"], which the writer's file name takes up."""
+        """Sets metadata["bucket"], by which the documents are written."""
         for doc in data:
             place, copy = doc.metadata["place"], doc.metadata.get("copy", 0)
             share, order = draw(self.seed, place)[0], draw(self.seed, place, copy)[1]
@@ -131,7 +160,7 @@ class Gather(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Reads one bucket at a time; memory is one shard's."""
         for bucket in self.buckets[rank::world_size]:
-            docs = list(reader(self.folder / bucket).run())
+            docs = [document(row) for row in spill.rows(self.folder / bucket)]
             docs.sort(key=self.position)
             split, _, shard = bucket.partition("-")
             for doc in docs:
