@@ -10,7 +10,15 @@ import ftfy
 from datatrove.data import DocumentsPipeline
 from datatrove.pipeline.formatters.ftfy import FTFYFormatter
 
-INVISIBLE = re.compile("[\u00ad\u200b\u200c\u2060\ufeff]")  # soft hyphen, zero-width space and kin, byte-order mark
+# Letters of Persian, Hindi and their kin are written with joiners, as are pictures of several people. The others
+# stand where a page was cut, or are there to mark a copy.
+JOINED = "\u0590-\u1cff\ua800-\uabff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00011fff"
+PICTURES = "\u203c-\u2bff\ufe0f\U0001f000-\U0001faff"
+INVISIBLE = re.compile(
+    "[\u00ad\u200b\u2060\ufeff]"  # soft hyphen, zero-width space, word joiner, byte-order mark
+    rf"|(?<![{JOINED}])\u200c|\u200c(?![\u200c\u200d]*[^\s\u200c\u200d])"  # kept inside a word of such letters
+    rf"|(?<![{JOINED}{PICTURES}])\u200d"
+)
 ODD_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 BLANK_LINES = re.compile(r"\n{3,}")
