@@ -1,4 +1,5 @@
-"""recipes/web as it ships: on archives and pages that the test writes, and on real ones where they lie beside us."""
+"""Recipes as they ship: web on archives and pages that the test writes and on real ones where they lie beside us; no
+step that storyworld or pydocs leaves off without a word."""
 
 import json
 from io import BytesIO
@@ -12,6 +13,7 @@ from warcio.warcwriter import WARCWriter
 from pipeline.chain import CHAIN
 from pipeline.collect import collect
 from pipeline.corpus import build
+from pipeline.corpus.recipe import Dedup, Quality
 from pipeline.recipe import load
 from pipeline.stage import Job
 from tests.test_corpus_room import page, story
@@ -72,6 +74,7 @@ def test_archives_and_pages_become_clean_parquet(tmp_path, monkeypatch):
 
 
 @pytest.mark.real
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not DATA.is_dir(), reason="the sets of real data are not on this machine")
 def test_the_figures_in_its_readme_are_those_of_the_real_data(tmp_path, monkeypatch):
     columns = []
@@ -94,3 +97,19 @@ def test_the_figures_in_its_readme_are_those_of_the_real_data(tmp_path, monkeypa
     table = (ROOT / "recipes/web/README.md").read_text(encoding="utf-8").partition("|---|")[2].splitlines()[1:9]
     shown = [[int(cell.strip(" *").replace(",", "")) for cell in line.split("|")[2:4]] for line in table]
     assert shown == [list(row) for row in zip(*columns, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["storyworld", "pydocs"])
+def test_a_step_that_is_off_says_why(name):
+    recipe = load(name, CHAIN).own["corpus"]
+    switches = {
+        **{step: getattr(recipe.quality, step) for step in Quality.model_fields},
+        **{step: getattr(recipe.dedup, step) for step in Dedup.model_fields},
+        **{step: getattr(recipe, step) for step in ("languages", "repair", "boilerplate", "privacy", "safety")},
+        "coarse_share": recipe.safety.coarse_share if recipe.safety else None,
+        "decontaminate_ngram": recipe.decontaminate_ngram,
+    }
+    off = {step for step, value in switches.items() if value in (None, False, ())}
+    lines = (ROOT / "recipes" / name / "corpus.yaml").read_text(encoding="utf-8").splitlines()
+    assert {step for step in off if not any(step in line and "#" in line for line in lines)} == set()
+    assert off <= {"classifier", "c4", "gibberish_share", "passages"}
