@@ -60,8 +60,12 @@ def curve(similar: np.ndarray, merged: np.ndarray) -> str:
 
 def together(texts: Sequence[str]) -> list[int]:
     """For each text the number of the one that stays for it, itself where it stays."""
-    gone = corpus_near.run(texts).gone
-    return [gone[number][1] if number in gone else number for number in range(len(texts))]
+    gone, stays = corpus_near.run(texts).gone, list(range(len(texts)))
+    for number in stays:
+        # An exact copy's original may itself have gone, as a near-copy of another.
+        while stays[number] in gone:
+            stays[number] = gone[stays[number]][1]
+    return stays
 
 
 def planted(data: Path, num_documents: int) -> list[Row]:
