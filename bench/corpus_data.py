@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,10 @@ def folder(given: Path | None) -> Path:
 
 def named(package: str, what: str = "") -> str:
     """A library, or what of it is meant, with the installed version: what a figure of it is worth depends on that."""
-    return f"{what or package} {version(package)}"
+    try:
+        return f"{what or package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{what or package}, not installed"
 
 
 def text_of(path: Path) -> str:

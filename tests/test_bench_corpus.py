@@ -28,6 +28,7 @@ from bench import (
     corpus_privacy,
     corpus_secrets,
     corpus_speed,
+    corpus_stock,
 )
 from bench.corpus import table
 from bench.corpus_data import ROOT
@@ -136,6 +137,18 @@ def test_every_section_runs(name, data):
     found = SECTIONS[name](data)
     assert found and any(EXPECTED[name] in row.value for row in found), found
     assert table(found).count("\n") == len(found) + 1, "a line a row below the two of the head"
+
+
+@pytest.mark.parametrize(("seconds", "reached"), [(1000.0, True), (1e-6, False)])
+def test_speed_beside_stock_counts_the_whole_of_near_duplicates(data, monkeypatch, seconds, reached):
+    """Stock needs spacy, which the suite does without: its blocks are stood in for."""
+    monkeypatch.setattr(corpus_stock, "stock_blocks", lambda: {"c4": lambda doc: doc.text.split()})
+    monkeypatch.setattr(corpus_stock, "copies", lambda texts: (0, {"signatures": seconds / 2, "removal": seconds / 2}))
+    found = {row.what: row for row in corpus_speed.measure(data, megabytes=0.02, num_shared=2)}
+    assert found["speed: near-duplicates, the whole step"].reached is reached
+    chain = found["speed: the whole chain on text, without extraction"]
+    assert chain.reached is reached and "c4, near-duplicates with removal" in chain.on
+    assert "with extractor: resiliparse" in found["speed: the whole chain from web pages, with extraction"].beside
 
 
 @pytest.mark.parametrize(
