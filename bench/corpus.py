@@ -20,8 +20,10 @@ from bench import (
     corpus_growth,
     corpus_language,
     corpus_leaks,
+    corpus_outside,
     corpus_pages,
     corpus_privacy,
+    corpus_secrets,
     corpus_speed,
 )
 from bench.corpus_data import ROOT, Row, folder
@@ -39,6 +41,8 @@ def parts(args: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
         "language": lambda: corpus_language.measure(data),
         "classes": lambda: corpus_classes.measure(data),
         "privacy": lambda: corpus_privacy.measure(data),
+        "outside": lambda: corpus_outside.measure(data),
+        "secrets": lambda: corpus_secrets.measure(data),
         "copies": lambda: corpus_copies.measure(data),
         "leaks": lambda: corpus_leaks.measure(data),
         "archives": lambda: corpus_archives.measure(data),
@@ -72,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.corpus", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="the folder of labelled data")
     parser.add_argument("--only", nargs="+", choices=list(parts(argparse.Namespace(data=None, megabytes=0))))
-    parser.add_argument("--megabytes", type=int, default=50, help="of text that speed is measured on")
+    parser.add_argument("--megabytes", type=float, default=50, help="of text that speed is measured on")
     args = parser.parse_args(argv)
     if not folder(args.data).is_dir():
         sys.stdout.write(f"bench-corpus: skipped, there is no folder {folder(args.data)}; name one with --data.\n")

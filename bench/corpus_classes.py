@@ -7,20 +7,25 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from datatrove.data import Document
+
 from bench.corpus_data import Row, auc, f1, fold, json_of, only, text_of
-from pipeline import coarse_words, text_classifier
+from pipeline import text_classifier
 from pipeline.corpus.boilerplate import without
+from pipeline.corpus.recipe import Safety
+from pipeline.corpus.safety import SafetyFilter
+from pipeline.corpus.step import Ledger
 from pipeline.labelled import Labelled
 
 FOLDS = 5
 
 
-def crossed(rows: Sequence[Labelled], bad: str, groups: Sequence[str] | None = None) -> list[float]:
+def crossed(rows: Sequence[Labelled], bad: str, num_folds: int, groups: Sequence[str] | None = None) -> list[float]:
     """The probability of `bad` for each row; rows of one group (default: equal text) are in one fold."""
-    folds = [fold(group, FOLDS) for group in groups or [row.text for row in rows]]
+    folds = [fold(group, num_folds) for group in groups or [row.text for row in rows]]
     found = [0.0] * len(rows)
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(FOLDS):
+        for number in range(num_folds):
             seen = [row for row, its in zip(rows, folds, strict=True) if its != number]
             model = text_classifier.fit(seen, Path(folder) / f"{number}.bin", seed=0)
             for index, row in enumerate(rows):
@@ -29,26 +34,49 @@ def crossed(rows: Sequence[Labelled], bad: str, groups: Sequence[str] | None = N
     return found
 
 
-def toxicity(data: Path) -> Row:
-    """Hate and offensive language against neither."""
+def shipped(texts: Sequence[str]) -> tuple[list[float], list[bool]]:
+    """(score, whether it is dropped) of each text, by the safety step of a recipe that says nothing about safety."""
+    scores, dropped = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        step = SafetyFilter(Path(folder), Safety(), Ledger(Path(folder), "safety"))
+        for text in texts:
+            doc = Document(text=text, id="", metadata={})
+            dropped.append(step.filter(doc) is not True)
+            scores.append(doc.metadata["scores"]["coarse"])
+    return scores, dropped
+
+
+def toxicity(data: Path, num_folds: int) -> list[Row]:
+    """Hate and offensive language against neither: trained on such tweets, and as it ships."""
     table = list(csv.DictReader(io.StringIO(text_of(only(data, "hate_davidson/*.csv*")))))
     rows = [Labelled(text=row["tweet"], label="clean" if row["class"] == "2" else "toxic") for row in table]
     truth = [row.label == "toxic" for row in rows]
-    trained = auc(crossed(rows, "toxic"), truth)
-    listed = coarse_words.words()
-    hits = [sum(word in listed for word in coarse_words.WORD.findall(row.text.lower())) for row in rows]
-    return Row(
-        what="toxicity, AUC",
-        on=f"hate_davidson, {len(rows)} tweets, {FOLDS}-fold",
-        value=f"{trained:.3f}",
-        bar=">= 0.90",
-        reached=trained >= 0.90,
-        beside=f"what ships without training, the list of coarse words: {auc(hits, truth):.3f} (tweets that were "
-        "gathered by such words: expect less elsewhere)",
-    )
+    trained = auc(crossed(rows, "toxic", num_folds), truth)
+    scores, dropped = shipped([row.text for row in rows])
+    hits = sum(a and b for a, b in zip(dropped, truth, strict=True))
+    default = auc(scores, truth)
+    on = f"hate_davidson, {len(rows)} tweets"
+    return [
+        Row(
+            what="toxicity, AUC, trained on labelled text",
+            on=f"{on}, {num_folds}-fold",
+            value=f"{trained:.3f}",
+            bar=">= 0.90",
+            reached=trained >= 0.90,
+            beside=f"what ships as default, without training: {default:.3f}",
+        ),
+        Row(
+            what="toxicity, AUC, as it ships: the share of coarse words",
+            on=on,
+            value=f"{default:.3f}",
+            beside=f"at its threshold {hits / sum(truth):.3f} of the toxic tweets go, and "
+            f"{hits / max(1, sum(dropped)):.3f} of what goes is toxic; one coarse word in a text counts as none. "
+            "The tweets were gathered by such words: expect less elsewhere",
+        ),
+    ]
 
 
-def spam(data: Path) -> Row:
+def spam(data: Path, num_folds: int) -> Row:
     """Unwanted messages against wanted ones, at a probability of one half."""
     lines = text_of(only(data, "sms_spam/*.tsv*")).splitlines()[1:]
     rows = [
@@ -56,17 +84,18 @@ def spam(data: Path) -> Row:
         for label, _, text in (line.partition("\t") for line in lines)
     ]
     truth = [row.label == "spam" for row in rows]
-    score = f1([value > 0.5 for value in crossed(rows, "spam")], truth)
+    score = f1([value > 0.5 for value in crossed(rows, "spam", num_folds)], truth)
     return Row(
-        what="spam, F1",
-        on=f"sms_spam, {len(rows)} messages, {FOLDS}-fold",
+        what="spam, F1, trained on labelled text",
+        on=f"sms_spam, {len(rows)} messages, {num_folds}-fold",
         value=f"{score:.3f}",
         bar=">= 0.93",
         reached=score >= 0.93,
+        beside="nothing against spam ships without training",
     )
 
 
-def machine_text(data: Path) -> Row:
+def machine_text(data: Path, num_folds: int) -> Row:
     """Machine against human texts; a prompt's two texts are in one fold."""
     rows, groups = [], []
     for path in sorted((data / "ai_text_fastdetect").glob("*.json*")):
@@ -76,7 +105,7 @@ def machine_text(data: Path) -> Row:
             groups += [f"{path.name.split('_')[0]} {number}"] * 2
     truth = [row.label == "machine" for row in rows]
     phrases = auc([without(row.text)[1] for row in rows], truth)
-    trained = auc(crossed(rows, "machine", groups), truth)
+    trained = auc(crossed(rows, "machine", num_folds, groups), truth)
     return Row(
         what="machine text, AUC",
         on=f"ai_text_fastdetect, {len(rows)} texts",
@@ -86,6 +115,6 @@ def machine_text(data: Path) -> Row:
     )
 
 
-def measure(data: Path) -> list[Row]:
-    """Three lines."""
-    return [toxicity(data), spam(data), machine_text(data)]
+def measure(data: Path, num_folds: int = FOLDS) -> list[Row]:
+    """Four lines."""
+    return [*toxicity(data, num_folds), spam(data, num_folds), machine_text(data, num_folds)]

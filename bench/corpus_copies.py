@@ -1,5 +1,8 @@
-"""Near-duplicates: pairs planted by editing real documents to a known Jaccard similarity of word 5-grams, and two
-natural sets. By pair, before clustering; the clusters and FineWeb's plain 14 x 8 banding beside it."""
+"""Near-duplicates: pairs planted by editing real documents, and two natural sets, all through the step's own code.
+
+How similar two texts are is said by `corpus_near.similarity`, which shares no code with the step. By pair, before
+clustering; the clusters and FineWeb's plain 14 x 8 banding beside it.
+"""
 
 import random
 from collections.abc import Sequence
@@ -7,26 +10,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from rensa import RMinHash
 
+from bench import corpus_near
 from bench.corpus_data import Row, jsonl_of, only, text_of
 from pipeline.corpus import near
-from pipeline.corpus.recipe import Dedup
-from pipeline.corpus.words import ngrams
-from pipeline.words import normal_words
 
 NUM_DOCUMENTS = 2_000
 WORDS = (80, 400)  # of a document
 EDGES = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-THRESHOLD = Dedup().near or 0.7
+SHINGLE = 5  # words
 
 
-def documents(data: Path, rng: random.Random) -> list[list[str]]:
+def documents(data: Path, rng: random.Random, num_documents: int) -> list[list[str]]:
     """Pieces of books, as words."""
     books = [row["text"].split() for row in jsonl_of(only(data, "classic_books/*.jsonl*"))]
     books = [words for words in books if len(words) > 2 * WORDS[1]]
     pieces = []
-    for number in range(NUM_DOCUMENTS):
+    for number in range(num_documents):
         words, length = books[number % len(books)], rng.randint(*WORDS)
         start = rng.randrange(len(words) - length)
         pieces.append(words[start : start + length])
@@ -36,27 +36,15 @@ def documents(data: Path, rng: random.Random) -> list[list[str]]:
 def edited(words: Sequence[str], similarity: float, rng: random.Random) -> list[str]:
     """A copy with so many words replaced that about this share of its 5-grams is the original's."""
     kept = 2 * similarity / (1 + similarity)  # of the 5-grams: J = k / (2 - k)
-    rate = 1 - kept ** (1 / near.SHINGLE)
+    rate = 1 - kept ** (1 / SHINGLE)
     return [f"{rng.choice(words)}{rng.randrange(100)}" if rng.random() < rate else word for word in words]
-
-
-def signatures(texts: Sequence[str]) -> np.ndarray:
-    """(number of texts, PERMUTATIONS)."""
-    grams = [sorted(ngrams(normal_words(text), near.SHINGLE)) for text in texts]
-    return np.asarray(RMinHash.digests_from_token_sets(grams, near.PERMUTATIONS, near.SEED), dtype=np.uint32)
-
-
-def found_pairs(texts: Sequence[str]) -> set[tuple[int, int]]:
-    """The pairs that the shipped step takes for near-copies."""
-    pairs = near.candidates(signatures(texts), THRESHOLD, np.arange(len(texts)))
-    grams = {index: near.shingles(texts[index]) for index in np.unique(pairs).tolist()}
-    return {(a, b) for a, b in pairs.tolist() if near.jaccard(grams[a], grams[b]) >= THRESHOLD}
 
 
 def plain_banding(texts: Sequence[str], bands: int = 14, rows: int = 8) -> np.ndarray:
     """(half of the texts,) whether a text and its copy share a band: FineWeb's rule."""
     half = len(texts) // 2
-    table = signatures(texts)[:, : bands * rows].reshape(len(texts), bands, rows)
+    signed = near.Signatures(Path()).rows(corpus_near.documents(texts))["signature"]
+    table = signed[:, : bands * rows].reshape(len(texts), bands, rows)
     return (table[:half] == table[half:]).all(axis=2).any(axis=1)
 
 
@@ -70,26 +58,33 @@ def curve(similar: np.ndarray, merged: np.ndarray) -> str:
     return ", ".join(parts)
 
 
-def planted(data: Path) -> list[Row]:
+def together(texts: Sequence[str]) -> list[int]:
+    """For each text the number of the one that stays for it, itself where it stays."""
+    gone, stays = corpus_near.run(texts).gone, list(range(len(texts)))
+    for number in stays:
+        # An exact copy's original may itself have gone, as a near-copy of another.
+        while stays[number] in gone:
+            stays[number] = gone[stays[number]][1]
+    return stays
+
+
+def planted(data: Path, num_documents: int) -> list[Row]:
     """The planted pairs and exact copies."""
     rng = random.Random(0)
-    originals = documents(data, rng)
+    originals = documents(data, rng, num_documents)
     copies = [edited(words, rng.uniform(0.05, 1), rng) for words in originals]
     texts = [" ".join(words) for words in (*originals, *copies)]
-    grams = [near.shingles(text) for text in texts]
     count = len(originals)
-    similar = np.array([near.jaccard(grams[index], grams[index + count]) for index in range(count)])
-    found = found_pairs(texts)
-    merged = np.array([(index, index + count) in found for index in range(count)])
-    clusters = near.Clusters(len(texts))
-    for a, b in found:
-        clusters.join(a, b)
-    together = np.array([clusters.root(index) == clusters.root(index + count) for index in range(count)])
+    similar = np.array([corpus_near.similarity(texts[at], texts[at + count]) for at in range(count)])
+    found = corpus_near.pairs(texts)
+    merged = np.array([(at, at + count) in found for at in range(count)])
+    stays = together(texts)
+    clustered = np.array([stays[at] == stays[at + count] for at in range(count)])
     plain = plain_banding(texts)
     high, low = similar >= 0.8, similar <= 0.5
-    exact = [text.upper().replace(" ", "  ") for text in texts[:count]]
-    equal = np.mean([near.hash64(" ".join(normal_words(a))) == near.hash64(" ".join(normal_words(b)))
-                     for a, b in zip(texts[:count], exact, strict=True)])  # fmt: skip
+    layouts = [*texts[:count], *(text.upper().replace(" ", "  ") for text in texts[:count])]
+    gone = corpus_near.run(layouts).gone
+    equal = np.mean([gone.get(at, ("",))[0] == "exact_copy" for at in range(count, 2 * count)])
     return [
         Row(
             what="exact copies found",
@@ -104,7 +99,7 @@ def planted(data: Path) -> list[Row]:
             value=f"{merged[high].mean():.3f}",
             bar=">= 0.95",
             reached=bool(merged[high].mean() >= 0.95),
-            beside=f"in one cluster {together[high].mean():.3f}; plain 14 x 8 {plain[high].mean():.3f}",
+            beside=f"in one cluster {clustered[high].mean():.3f}; plain 14 x 8 {plain[high].mean():.3f}",
         ),
         Row(
             what="near-copies, merged at similarity <= 0.5",
@@ -112,7 +107,7 @@ def planted(data: Path) -> list[Row]:
             value=f"{merged[low].mean():.3f}",
             bar="<= 0.02",
             reached=bool(merged[low].mean() <= 0.02),
-            beside=f"in one cluster {together[low].mean():.3f}; plain 14 x 8 {plain[low].mean():.3f}",
+            beside=f"in one cluster {clustered[low].mean():.3f}; plain 14 x 8 {plain[low].mean():.3f}",
         ),
         Row(
             what="near-copies, share merged by similarity",
@@ -134,7 +129,7 @@ def natural(data: Path) -> list[Row]:
     texts = [text for edition in blocks for text in sorted(edition)]
     owner = [number for number, edition in enumerate(blocks) for _ in edition]
     partners: dict[int, set[int]] = {index: {owner[index]} for index in range(len(texts))}
-    for a, b in found_pairs(texts):
+    for a, b in corpus_near.pairs(texts):
         partners[a].add(owner[b])
         partners[b].add(owner[a])
     both = np.mean([len(editions_of) > 1 for editions_of in partners.values()])
@@ -143,7 +138,9 @@ def natural(data: Path) -> list[Row]:
         article = row["file"].rsplit("-", 1)[0].rsplit("_", 1)[0]
         levels.setdefault(article, {})[row["level"]] = row["text"]
     pairs = [(one["Int"], one["Adv"]) for one in levels.values() if {"Int", "Adv"} <= set(one)]
-    similar = np.array([near.jaccard(near.shingles(a), near.shingles(b)) for a, b in pairs] or [0.0])
+    similar = np.array([corpus_near.similarity(a, b) for a, b in pairs])
+    stays = together([text for pair in pairs for text in pair])
+    merged = np.mean([stays[at] == stays[at + 1] for at in range(0, len(stays), 2)])
     return [
         Row(
             what="paragraphs with a copy in another edition",
@@ -152,12 +149,13 @@ def natural(data: Path) -> list[Row]:
         ),
         Row(
             what="articles merged with their harder version",
-            on=f"onestop_levels, {len(pairs)} pairs, similarity {similar.mean():.2f} on average",
-            value=f"{(similar >= THRESHOLD).mean():.3f}",
+            on=f"onestop_levels, {len(pairs)} pairs, similarity {similar.mean():.2f} on average, "
+            f"{similar.max():.2f} at most",
+            value=f"{merged:.3f}",
         ),
     ]
 
 
-def measure(data: Path) -> list[Row]:
+def measure(data: Path, num_documents: int = NUM_DOCUMENTS) -> list[Row]:
     """Six lines."""
-    return planted(data) + natural(data)
+    return planted(data, num_documents) + natural(data)

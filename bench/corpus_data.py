@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ class Row:
 def folder(given: Path | None) -> Path:
     """Where the data lies; it need not exist."""
     return given or Path(os.environ.get("GROUNDUP_DATA", ROOT.parent / "shared" / "data"))
+
+
+def named(package: str, what: str = "") -> str:
+    """A library, or what of it is meant, with the installed version: what a figure of it is worth depends on that."""
+    try:
+        return f"{what or package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{what or package}, not installed"
 
 
 def text_of(path: Path) -> str:

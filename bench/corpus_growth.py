@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def one(size: int, length: int = WORDS) -> dict[str, float]:
 
 
 def measure(sizes: tuple[int, ...] = SIZES) -> list[Row]:
-    """One line; the exponent is the slope of log seconds over log documents."""
+    """One line."""
     found = []
     for size in sizes:
         done = subprocess.run(
@@ -84,22 +85,25 @@ def measure(sizes: tuple[int, ...] = SIZES) -> list[Row]:
             text=True,
         )
         found.append(json.loads(done.stdout))
+    return [line(sizes, found)]
+
+
+def line(sizes: Sequence[int], found: Sequence[dict[str, float]]) -> Row:
+    """What `one` gave for each size, and the exponent: the slope of log seconds over log documents."""
     seconds = [one["signing"] + one["finding"] for one in found]
     exponent = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]) if len(sizes) > 1 else math.nan
-    return [
-        Row(
-            what="deduplication, exponent of CPU time",
-            on=", ".join(f"{size:,}" for size in sizes) + f" documents of {WORDS} words",
-            value=f"{exponent:.2f}",
-            bar="<= 1.15",
-            reached=exponent <= 1.15,
-            beside="; ".join(
-                f"{one['size']:,.0f}: signing {one['signing']:.1f} s, finding {one['finding']:.1f} s, "
-                f"peak {one['peak'] / 2**20:.2f} GiB, {one['gone'] / one['size']:.3f} gone"
-                for one in found
-            ),
-        )
-    ]
+    return Row(
+        what="deduplication, exponent of CPU time",
+        on=", ".join(f"{size:,}" for size in sizes) + f" documents of {WORDS} words",
+        value=f"{exponent:.2f}",
+        bar="<= 1.15",
+        reached=exponent <= 1.15,
+        beside="; ".join(
+            f"{one['size']:,.0f}: signing {one['signing']:.1f} s, finding {one['finding']:.1f} s, "
+            f"peak {one['peak'] / 2**20:.2f} GiB, {one['gone'] / one['size']:.3f} gone"
+            for one in found
+        ),
+    )
 
 
 if __name__ == "__main__":

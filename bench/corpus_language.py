@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.corpus_data import Row
+from bench.corpus_data import Row, named
 from pipeline.corpus.language import ENOUGH, identify, langid, middle
 
 # UDHR's file names (ISO 639-3) for the labels of the identifier (ISO 639-1 where there is one).
@@ -87,6 +87,7 @@ def measure(data: Path) -> list[Row]:
             value=f"{right:.3f}, {speed:,.0f} documents/s",
             bar=">= 0.97",
             reached=right >= 0.97,
-            beside=f"py3langid alone {alone:.3f}, {alone_speed:,.0f} documents/s; mistaken: {worst}",
+            beside=f"{named('py3langid')} alone {alone:.3f}, {alone_speed:,.0f} documents/s; mistaken, with "
+            f"{named('pycld2', 'CLD2')}: {worst}",
         )
     ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.corpus_data import Row, jsonl_of, only, text_of, word_f1
+from bench.corpus_data import Row, jsonl_of, named, only, text_of, word_f1
 from pipeline.corpus.extract import EXTRACTORS, plain
 
 SHIPPED = "either"
@@ -50,13 +50,19 @@ def others() -> dict[str, Callable[[str], str]]:
         from readability import Document
     except ImportError:
         return {}
-    return {"readability-lxml": lambda html: plain(Document(html).summary(), main=False)}
+    return {named("readability-lxml"): lambda html: plain(Document(html).summary(), main=False)}
 
 
 def measure(data: Path) -> list[Row]:
     """Two lines a set: all pages, and the articles among them."""
     rows = []
-    tried = {**EXTRACTORS, "resiliparse, everything visible": lambda html: plain(html, main=False), **others()}
+    tried = {
+        SHIPPED: EXTRACTORS[SHIPPED],
+        named("trafilatura"): EXTRACTORS["trafilatura"],
+        named("resiliparse"): EXTRACTORS["resiliparse"],
+        named("resiliparse") + ", everything visible": lambda html: plain(html, main=False),
+        **others(),
+    }
     for name, pages in (("wcxb_dev", wcxb(data)), ("readability_pages", readability(data))):
         scores, speed = {}, {}
         for extractor, extract in tried.items():

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import xxhash
 from datatrove.data import Document
-from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupSignature
+from datatrove.pipeline.dedup import (
+    MinhashDedupBuckets,
+    MinhashDedupCluster,
+    MinhashDedupFilter,
+    MinhashDedupSignature,
+)
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.filters import (
     C4QualityFilter,
@@ -24,10 +29,6 @@ from datatrove.pipeline.filters import (
 )
 from datatrove.pipeline.formatters import FTFYFormatter, PIIFormatter
 from loguru import logger
-
-from bench.corpus_data import Row, word_f1
-from bench.corpus_pages import SHIPPED, wcxb
-from pipeline.corpus.extract import EXTRACTORS
 
 NUM_BUCKETS = 14  # of MinHash, datatrove's default
 
@@ -52,43 +53,30 @@ def stock_blocks() -> dict[str, Callable[[Document], object]]:
     }
 
 
-def minhash_seconds(texts: Sequence[str]) -> float:
-    """CPU seconds of signatures, buckets and clusters over the documents."""
+def copies(texts: Sequence[str]) -> tuple[int, dict[str, float]]:
+    """(documents removed, CPU seconds by part) of datatrove's four steps of near-duplicates, as they come."""
     logger.disable("datatrove")
     documents = [Document(text=text, id=str(number)) for number, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as folder:
-        signatures, buckets, clusters = (f"{folder}/{name}" for name in ("signatures", "buckets", "clusters"))
-        started = time.process_time()
+        signatures, buckets, removed = (f"{folder}/{name}" for name in ("signatures", "buckets", "removed"))
+        clock = [time.process_time()]
         step = MinhashDedupSignature(signatures)
         # datatrove 0.10.1 hands xxhash a string, which xxhash 4 refuses: the same hash, of the encoded string.
         step._hash_func = lambda shingle: xxhash.xxh64_intdigest(shingle.encode())
         step.run(iter(documents), 0, 1)
+        clock.append(time.process_time())
         for bucket in range(NUM_BUCKETS):
             MinhashDedupBuckets(signatures, buckets).run(None, bucket, NUM_BUCKETS)
-        MinhashDedupCluster(buckets, clusters).run(None, 0, 1)
-        return time.process_time() - started
+        clock.append(time.process_time())
+        MinhashDedupCluster(buckets, removed).run(None, 0, 1)
+        clock.append(time.process_time())
+        kept = sum(1 for _ in MinhashDedupFilter(removed).run(iter(documents), 0, 1))
+        clock.append(time.process_time())
+    names = ("signatures", "buckets", "clusters", "removal")
+    return len(texts) - kept, {name: clock[at + 1] - clock[at] for at, name in enumerate(names)}
 
 
-def stock_extraction(data: Path) -> list[Row]:
-    """Extraction by the page, with what it is worth."""
-    pages = wcxb(data)
-    found = {}
-    for name, extract in (
-        ("either", EXTRACTORS["either"]),
-        ("resiliparse", EXTRACTORS["resiliparse"]),
-        ("datatrove's Trafilatura", Trafilatura().extract),
-    ):
-        extract(pages[0].html)
-        started = time.process_time()
-        texts = [extract(page.html) or "" for page in pages]  # stock gives None for a page without text
-        seconds = time.process_time() - started
-        score = sum(word_f1(text, page.gold) for text, page in zip(texts, pages, strict=True)) / len(pages)
-        found[name] = f"{len(pages) / seconds:.0f} pages/s at word F1 {score:.3f}"
-    return [
-        Row(
-            what="speed: extraction",
-            on=f"wcxb_dev, {len(pages)} pages",
-            value=f"{SHIPPED} {found.pop(SHIPPED)}",
-            beside=", ".join(f"{name} {value}" for name, value in found.items()),
-        )
-    ]
+def stock_extractor() -> Callable[[str], str]:
+    """datatrove's Trafilatura with its defaults, without the process that it starts for a whole task."""
+    extract = Trafilatura().extract
+    return lambda html: extract(html) or ""  # None for a page without text
