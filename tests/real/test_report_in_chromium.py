@@ -127,7 +127,7 @@ def test_every_section_is_visible_and_nothing_is_wider_than_the_page(tmp_path, w
     assert found["wide"] == []
     names = [name for name, *_ in found["sections"]]
     trained = ["pretrain", "sft", "preferences", "reward", "dpo", "ppo", "grpo"]
-    measured = ["evaluate", "differences", "answers"]
+    measured = ["aligned", "evaluate", "differences", "answers"]
     assert names == ["look", "chain", "corpus", "dirt", "tokenizer", *trained, *measured, "provenance"]
     for name, across, down, visibility in found["sections"]:
         assert across > 300 and down > 60 and visibility == "visible", name
