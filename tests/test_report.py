@@ -345,6 +345,7 @@ def test_a_run_of_one_stage_makes_a_page(tmp_path):
     others = tuple(name for name in STAGE.reads if name != "pretrain")
     text, metrics = report(tmp_path, toy_run(tmp_path, leave_out=others))
     assert metrics["stages"] == 1
+    assert "Could not be looked for, and why (" in text and "<li>PPO past its best: the run has no ppo</li>" in text
     assert text.count("its recipe leaves the stage out") == 7
 
 

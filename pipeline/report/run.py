@@ -77,7 +77,7 @@ def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None], p
     training = {name: one and training_section(name, one, evaluate) for name, one in found.items() if name in TRAINING}
     for one in (one for one in training.values() if one and public):
         one["mask"] = None
-    findings, silent = look(facts(found), (*training_checks.CHECKS, *result_checks.CHECKS))
+    findings, silent, blind = look(facts(found), (*training_checks.CHECKS, *result_checks.CHECKS))
     aligned = side_by_side(found)
     return {
         "title": recipe.title or run_name,
@@ -85,6 +85,7 @@ def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None], p
         "headline": headline(found),
         "findings": findings,
         "silent": silent,
+        "blind": blind,
         "chain": lineage.picture(found),
         "costs": lineage.costs(found),
         "machines": list(dict.fromkeys(filter(None, map(hardware, sealed)))),
