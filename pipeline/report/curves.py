@@ -1,7 +1,8 @@
 """The data of the report's curves, which charts.js draws with uPlot: what shares a drawing, joined on its x values.
 
 A chart is {"title", "unit", "x_label", "kind": "line" or "points", "x": [..], "lines": [{"name", "values", "first",
-"last", "colour", "dash"}]}; values are null where a line has no point. Long logs are thinned so that every peak and every dip stays.
+"last", "colour", "dash"}]}; values are null where a line has no point. Long logs are thinned so that every peak and
+every dip stays.
 """
 
 import math
