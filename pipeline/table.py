@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pipeline.stage import Section, UserError
 
@@ -25,12 +25,20 @@ class Table(Section):
     path: a file, or a folder of files, that end in .jsonl, .json (a list of objects), .parquet, the first two also
         .gz; `~` is the home folder, a relative path starts where the command runs.
     hub: `org/name@` and the commit, 40 hex digits. config, split: of that data set; split is "train" unless given.
+    licence: of the rows, for the cards of what is made from them.
     """
 
     path: str | None = None
     hub: Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*@[0-9a-f]{40}$")] | None = None
     config: str | None = None
     split: str | None = None
+    licence: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a licence that is not given: older artifacts keep their fingerprint."""
+        keys: dict[str, Any] = handler(self)
+        return {key: value for key, value in keys.items() if key != "licence" or value is not None}
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

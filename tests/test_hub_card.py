@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,11 +14,13 @@ import pytest
 from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 
 from pipeline import artifact
+from pipeline.chain import BY_NAME
 from pipeline.hub import facts
-from pipeline.hub.card import base_model, hub_licence, size_category
+from pipeline.hub.card import hub_licence, size_category
 from pipeline.hub.layout import PUSHABLE, Repo, kind_of
 from pipeline.hub.push import revision, verified
 from pipeline.licences import LICENCES as OURS
+from pipeline.recipe import load_stage
 from tests.hub_card_rules import LICENCES, card_mistakes
 from tests.hub_server import TOY
 from tests.toy_run import save_stage, seal
@@ -127,7 +130,55 @@ def test_a_card_names_what_it_was_made_from_where_that_is_published(hub):
 )
 def test_a_folder_of_this_machine_is_named_as_nobodys_base(model, base):
     own = SimpleNamespace(stage="sft", manifest={"recipe": {"model": model}}, published=None)
-    assert base_model({"sft": own}) == base
+    found = facts.base({"sft": own})
+    assert (found.id if found else None) == base
+
+
+SHA = "0123456789" * 4
+
+
+def shipped(hub, name: str) -> None:
+    """Gives the toy run the recipes of a folder that starts from a model and data sets of the Hub, and no corpus."""
+    for stage in ("sft", "preferences"):
+        recipe = load_stage(BY_NAME[stage], Path("recipes") / name / f"{stage}.yaml")
+        path = hub.run / stage / "manifest.json"
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps({**manifest, "recipe": recipe.model_dump(mode="json")}))
+    for stage in ("evaluate", "report", "collect", "corpus", "tokenizer", "pretrain"):
+        shutil.rmtree(hub.run / stage)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("smol-chat", ["HuggingFaceH4/ultrachat_200k", "HuggingFaceH4/ultrafeedback_binarized"]),
+        ("hh-rlhf", ["Anthropic/hh-rlhf"]),
+    ],
+)
+def test_a_card_names_the_model_and_data_sets_of_the_hub_that_a_recipe_starts_from(hub, name, data):
+    shipped(hub, name)
+    text = card(hub, "dpo")
+    assert card_mistakes(text, "model") == []
+    front = ModelCard(text).data
+    assert (front.base_model, front.datasets) == ("HuggingFaceTB/SmolLM2-135M", data)
+    assert "at the revision `93efa2f097d58c2a74874c7e644dbc9b0cee75a2`." in text
+    rows = re.findall(r"^\| (sft|preferences) \| \[(.+?)\].* \| `([0-9a-f]{40})` \| (\w+) \| mit \|$", text, re.M)
+    assert [(stage, id) for stage, id, *_ in rows] == [("sft", data[0]), ("preferences", data[-1])]
+    assert f"{rows[0][1]}@{rows[0][2]}" in (Path("recipes") / name / "sft.yaml").read_text()
+    set_card = card(hub, "preferences")
+    assert card_mistakes(set_card, "dataset") == []
+    found = DatasetCard(set_card).data
+    assert (found.source_datasets, found.license) == ([f"extended|{data[-1]}"], ["mit"])
+
+
+def test_a_data_set_of_a_corpus_is_named_with_its_revision_and_one_without_a_licence_says_so():
+    sources = [{"name": "wiki", "licence": None, "dataset": {"path": "org/wiki", "config": "en", "revision": SHA}},
+               {"name": "own", "files": {"folder": "x"}}, {"name": "local", "dataset": {"path": "~/x"}}]  # fmt: skip
+    one = SimpleNamespace(stage="collect", manifest={"recipe": {"sources": sources}}, published=None)
+    (row,) = facts.hub_data({"collect": one})
+    assert row == {
+        "stage": "collect", "id": "org/wiki", "revision": SHA, "split": "train", "config": "en", "licence": "",
+    }  # fmt: skip
 
 
 def test_a_data_card_has_the_licences_of_its_sources(hub):

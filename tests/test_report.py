@@ -298,7 +298,7 @@ def test_the_page_shows_every_stage_and_needs_nothing_else(tmp_path):
         "Leon Sorokin",
         "<mark>2 coloured tokens</mark> of 4",
         "<span>&lt;|im_start|&gt;</span><span>Hi</span><mark><span>&lt;script&gt;",
-        "[-0.010, 0.010] n 500, noise",
+        '[-0.010, 0.010] n 500</span> <span class="verdict within-noise">',
         ">books &lt;script&gt;",
         "Beside other vocabularies",
         "<th>gpt2</th><td>wordlevel</td>",
@@ -345,6 +345,7 @@ def test_a_run_of_one_stage_makes_a_page(tmp_path):
     others = tuple(name for name in STAGE.reads if name != "pretrain")
     text, metrics = report(tmp_path, toy_run(tmp_path, leave_out=others))
     assert metrics["stages"] == 1
+    assert "Could not be looked for, and why (" in text and "<li>PPO past its best: the run has no ppo</li>" in text
     assert text.count("its recipe leaves the stage out") == 7
 
 
@@ -444,8 +445,8 @@ def test_whiskers_of_shares_use_the_whole_scale_and_others_a_common_one():
     [(0.2, 0.1, 0.3, True), (-2, -3, -1, True), (0.1, -0.1, 0.3, False), (0, 0, 0, False)],
 )
 def test_a_difference_stands_on_its_side_of_zero_and_is_clear_without_it(value, low, high, clear):
-    (row,) = figure.differences([{"name": "gold", "value": value, "low": low, "high": high, "n": 10}])
-    assert (row["apart"], row["colour"], row["zero"]) == (clear, int(not clear), 50.0)
+    (row,) = figure.differences([{"name": "gold", "value": value, "low": low, "high": high, "n": 10, "way": 1}])
+    assert (row["colour"], row["zero"]) == (int(not clear), 50.0)
     assert (row["at"] > 50) == (value > 0) and (row["from"] < 50) == (low < 0) and row["to"] <= 100
 
 
@@ -546,7 +547,8 @@ def contrast(one: str, other: str) -> float:
 def test_text_and_curves_stand_out_from_what_is_behind_them(colours):
     for text, behind in (
         ("ink", "paper"), ("ink", "card"), ("ink", "warm"), ("ink", "mark"), ("soft", "paper"), ("soft", "card"),
-        ("soft", "warm"), ("c0", "card"), ("c0", "paper"), ("c0", "warm"), ("c1", "warm"),
+        ("soft", "warm"), ("c0", "card"), ("c0", "paper"), ("c0", "warm"), ("c1", "warm"), ("c2", "card"),
+        ("c4", "card"),
     ):  # fmt: skip
         assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)  # WCAG 1.4.3, text
     for line in ("c1", "c2", "c3", "c4"):

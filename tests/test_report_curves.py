@@ -89,3 +89,10 @@ def test_held_out_text_is_drawn_by_source_beside_the_whole():
     assert {line["name"]: line["values"] for line in drawn["lines"]} == {
         "held-out": [1.5, 1.2], "books": [1, 1], "web": [2, 1.4],
     }  # fmt: skip
+
+
+def test_no_two_of_many_lines_look_alike():
+    names = [f"source {n}" for n in range(20)]
+    lines = chart("Held-out text", "", "step", {name: [(0.0, 1.0)] for name in names})["lines"]
+    assert len({(line["colour"], line["dash"]) for line in lines}) == 20
+    assert [line["dash"] for line in lines[:5]] == [()] * 5 and lines[5]["colour"] == 0 and lines[5]["dash"]

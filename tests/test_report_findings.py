@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.report import result_checks, training_checks
-from pipeline.report.findings import Check, Facts, Finding, ends, look, noise
+from pipeline.report.findings import Blind, Check, Facts, Finding, ends, look, noise
 from pipeline.report.result_checks import (
     chooses_by_length,
     dirt,
@@ -71,6 +71,10 @@ def results(**found: tuple[float, float, float]) -> dict[str, float]:
 
 def judged(stage: str, rows: list[dict], **found: tuple[float, float, float]) -> Facts:
     return Facts(logs={stage: rows}, metrics={stage: {}, "evaluate": results(**found)})
+
+
+def judged_bits(**found: float) -> Facts:
+    return Facts(metrics={"sft": {}, "evaluate": found})
 
 
 def optimised(*gold: float) -> Facts:
@@ -164,9 +168,9 @@ FAULTS = [
     (no_gain, judged("dpo", [], dpo_minus_sft_gold=SAME), "by no more than noise", [
         judged("dpo", [], dpo_minus_sft_gold=BETTER), judged("dpo", [], dpo_minus_sft_gold=WORSE), judged("dpo", []),
     ]),
-    (forgetting, facts("evaluate", pretrain_bits_per_byte=0.5, sft_bits_per_byte=0.9), "it forgot", [
-        facts("evaluate", pretrain_bits_per_byte=0.5, sft_bits_per_byte=0.55),
-        facts("evaluate", sft_bits_per_byte=0.9),
+    (forgetting, judged_bits(pretrain_bits_per_byte=0.5, sft_bits_per_byte=0.9), "it forgot", [
+        judged_bits(pretrain_bits_per_byte=0.5, sft_bits_per_byte=0.55),
+        judged_bits(sft_bits_per_byte=0.9),
     ]),
     (chooses_by_length, facts(
         "reward", **results(accuracy_gold=(0.62, 0.58, 0.66)), accuracy_longer=0.4, accuracy_shorter=0.6
@@ -195,11 +199,11 @@ FAULTS = [
     ("check", "faulty", "words", "healthy"), FAULTS, ids=[f"{c[0].__name__}-{c[2]}" for c in FAULTS]
 )
 def test_a_check_finds_its_fault_and_nothing_else(check, faulty, words, healthy):
-    (found,) = check(faulty)
+    (found,) = (one for one in check(faulty) if isinstance(one, Finding))
     assert words in found.what
     assert any(sign.isdigit() for sign in found.evidence) or check is uncertified
     for one in healthy:
-        assert list(check(one)) == []
+        assert [seen for seen in check(one) if isinstance(seen, Finding)] == []
 
 
 def test_every_check_is_among_those_that_are_tested():
@@ -222,7 +226,48 @@ def test_the_grave_come_first_and_what_was_not_found_is_named():
         Check(looks_for="c", needs=("sft",), find=lambda _: []),
         Check(looks_for="d", needs=("ppo",), find=lambda _: []),
     ]
-    assert look(facts("sft"), checks) == ([grave, mild], ["c"])
+    assert look(facts("sft"), checks) == ([grave, mild], ["c"], [("d", ["the run has no ppo"])])
+
+
+def test_what_could_not_be_looked_for_is_no_silence():
+    blind = Blind(stage="sft", why="its log is empty")
+    checks = [
+        Check(looks_for="a", needs=("sft",), find=lambda _: [blind]),
+        Check(looks_for="b", needs=("sft", "dpo"), find=lambda _: [blind]),
+        Check(looks_for="c", needs=("grpo",), find=lambda _: []),
+    ]
+    why = ["sft: its log is empty"]
+    assert look(facts("sft"), checks) == ([], [], [("a", why), ("b", why)])
+    both = Facts(metrics={"sft": {}, "dpo": {}})
+    # Of b one stage was looked at.
+    assert look(both, checks) == ([], ["b"], [("a", why), ("b", why)])
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (overfitting(facts(rows=log())), "fewer than 3 held-out figures in its log"),
+        (overfitting(facts(rows=heldout([0.9, 0.6, 0.5]))), "fewer than 10 losses in its log"),
+        (overfitting(facts(rows=log() + [{"step": 999 + n, "eval_loss": v} for n, v in enumerate((0.5, 0.6, 0.7))])),
+         "fewer than 4 logged losses since"),
+        (plateau(facts(rows=log()[:9])), "fewer than 10 losses"), (plateau(facts("ppo", [])), "fewer than 10 rewards"),
+        (spikes(facts(rows=[])), "fewer than 10 losses"), (rate_at_its_limit(facts(rows=[])), "fewer than 20 losses"),
+        (rate_at_its_limit(facts(rows=log(learning_rate=lambda step: 1e-3))), "fewer than 8 losses in its log while"),
+        (clipping(facts(rows=[{"step": 1, "loss": 1.0}])), "fewer than 4 gradient norms"),
+        (skipped(facts("sft")), "do not count them"), (slower(facts()), "fewer than 10 speeds"),
+        (unended(facts("ppo", ppo())), "fewer than 4 shares"), (alike(facts("grpo")), "do not count them"),
+        (vanishing_chosen(facts("dpo")), "no log-probabilities"),
+        (proxy_against_truth(facts("ppo", [])), "fewer than 4 rewards in its log"),
+        (proxy_against_truth(facts("ppo", ppo())), "no paired difference"), (no_gain(facts("dpo")), "no paired"),
+        (past_the_best(facts("ppo")), "at three times"), (forgetting(facts("sft")), "and of the base model"),
+        (chooses_by_length(facts("reward")), "what length alone would reach"),
+        (uncertified(facts("evaluate")), "on no benchmark"), (greedy_filter(facts("corpus")), "kept no count"),
+        (dirt(facts("corpus")), "no dirt was planted"), (unused_vocabulary(facts("tokenizer")), "do not count unused"),
+    ],
+)  # fmt: skip
+def test_a_check_that_lacks_what_it_reads_says_so(seen, why):
+    (blind,) = seen
+    assert isinstance(blind, Blind) and why in blind.why
 
 
 def test_noise_is_what_scatters_and_not_what_slopes():

@@ -52,7 +52,9 @@ def model_card(
     results = evaluate.json("results.json") if evaluate else None
     rows = [row for row in results["rows"] if row["stage"] == own.stage] if results else []
     differences = [row for row in results["differences"] if row["stage"] == own.stage] if results else []
-    base = base_model(origins)
+    base = facts.start(origins)
+    published = [r.id for s in ("corpus", "preferences") if s in origins and (r := origins[s].published)]
+    data_sets = [*published, *(row["id"] for row in facts.hub_data(origins))]
     name = repo_id.rpartition("/")[2]
     data = ModelCardData(
         language=facts.languages(origins) or None,
@@ -60,8 +62,8 @@ def model_card(
         library_name="transformers",
         pipeline_tag="text-classification" if own.stage == "reward" else "text-generation",
         tags=["groundup", own.stage],
-        datasets=[r.id for s in ("corpus", "preferences") if s in origins and (r := origins[s].published)] or None,
-        base_model=base,
+        datasets=list(dict.fromkeys(data_sets)) or None,
+        base_model=base.id if base else None,
         model_name=name if rows else None,
         eval_results=[eval_result(row, own, results or {}) for row in rows] or None,
     )
@@ -98,7 +100,8 @@ def data_card(repo_id: str, origins: Mapping[str, Origin]) -> str:
     ending = "/*.parquet" if own.stage == "corpus" else ".jsonl"
     metrics = own.manifest["metrics"]
     number = int(sum(metrics.get(key, 0) for key in ("documents_kept", "pairs_train", "pairs_heldout")))
-    licences = sorted({row["licence"] for row in sources}) if own.stage == "corpus" else []
+    taken = facts.hub_data({own.stage: own})
+    licences = sorted({row["licence"] for row in (sources if own.stage == "corpus" else taken) if row["licence"]})
     unlisted = [text for text in licences if hub_licence(text) == "other"]
     data = DatasetCardData(
         language=facts.languages(origins) or None,
@@ -108,7 +111,7 @@ def data_card(repo_id: str, origins: Mapping[str, Origin]) -> str:
         size_categories=size_category(number) if number else None,
         task_categories=["text-generation"],
         tags=["groundup", own.stage],
-        source_datasets=["original"],
+        source_datasets=[f"extended|{name}" for name in dict.fromkeys(row["id"] for row in taken)] or ["original"],
         configs=[
             {
                 "config_name": "default",
@@ -143,21 +146,11 @@ def common(repo_id: str, origins: Mapping[str, Origin], has_report: bool) -> dic
         "origins": origins,
         "recipes": facts.recipes(origins),
         "sources": facts.sources(origins),
+        "hub_data": facts.hub_data(origins),
         "languages": facts.languages(origins),
         "costs": facts.costs(origins),
         "has_report": has_report,
     }
-
-
-def base_model(origins: Mapping[str, Origin]) -> str | None:
-    """The Hub id of the model that this one was trained from, where it has one."""
-    *before, own = origins.values()
-    named = (own.manifest or {}).get("recipe", {}).get("model")
-    if own.stage == "sft" and named:
-        return named["id"] if named["revision"] else None  # a folder of this machine is nobody else's base
-    models = [one for one in before if one.stage in MODEL_STAGES]
-    repo = models[-1].published if models else None
-    return repo.id if repo else None
 
 
 def eval_result(row: Mapping[str, Any], own: Origin, results: Mapping[str, Any]) -> EvalResult:

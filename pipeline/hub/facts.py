@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline import artifact
-from pipeline.chain import CHAIN, SCREENED
+from pipeline.chain import CHAIN, MODEL_STAGES, SCREENED
 from pipeline.hub.layout import Repo
 from pipeline.render import without_paths
 from pipeline.shown import spent
@@ -108,6 +108,47 @@ def sources(origins: Mapping[str, Origin]) -> list[dict[str, Any]]:
         {"source": source, "licence": licence, "documents": number}
         for (source, licence), number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def hub_data(origins: Mapping[str, Origin]) -> list[dict[str, Any]]:
+    """Rows {stage, id, revision, config, split, licence} of the Hub's data sets that training read; "" where the
+    recipe names no configuration or licence, "train" where it names no split."""
+    rows = []
+    for stage, one in origins.items():
+        recipe = (one.manifest or {}).get("recipe", {})
+        listed = [
+            {**data, "hub": f"{data['path']}@{data['revision']}", "licence": source.get("licence")}
+            for source in recipe.get("sources") or []
+            if (data := source.get("dataset")) and data.get("revision")
+        ]
+        # The tables of sft, of preferences, and of ppo and grpo.
+        tables = [*listed, *((recipe.get("data") or {}).get("sources") or []), recipe.get("dataset")]
+        for table in (*tables, recipe.get("prompts")):
+            if not isinstance(table, Mapping) or not table.get("hub"):
+                continue
+            name, _, revision = table["hub"].partition("@")
+            split = table.get("split") or "train"
+            known = {key: table.get(key) or "" for key in ("config", "licence")}
+            rows.append({"stage": stage, "id": name, "revision": revision, "split": split, **known})
+    return rows
+
+
+def base(origins: Mapping[str, Origin]) -> Repo | None:
+    """The model that the last of the origins was trained from, where the Hub has it: the one that its recipe names, or
+    the one before it in the chain as it was published. A folder of this machine is nobody else's base."""
+    *before, own = origins.values()
+    named = (own.manifest or {}).get("recipe", {}).get("model")
+    if own.stage == "sft" and named:
+        return Repo(id=named["id"], kind="model", revision=named["revision"]) if named["revision"] else None
+    models = [one for one in before if one.stage in MODEL_STAGES]
+    return models[-1].published if models else None
+
+
+def start(origins: Mapping[str, Origin]) -> Repo | None:
+    """The nearest model on the Hub that the last of the origins was trained from, with unpublished ones between."""
+    if not origins:
+        return None
+    return base(origins) or start(dict(list(origins.items())[:-1]))
 
 
 def certificates(origins: Mapping[str, Origin]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from pipeline import artifact
 from pipeline.chain import CHAIN, MODEL_STAGES
 from pipeline.hub import facts, secrets
-from pipeline.hub.card import base_model, data_card, model_card
+from pipeline.hub.card import data_card, model_card
 from pipeline.hub.client import (
     HubError,
     differs,
@@ -66,7 +66,8 @@ def verified(folder: Path) -> dict[str, Any]:
 def revision(folder: Path, sealed: dict[str, Any], run: Path, repo: Repo, licence: str | None) -> list[File]:
     """Every file that the repository is to hold for a verified artifact, card and marker included."""
     origins = facts.lineage(folder)
-    files = artifact_files(folder, sealed, base_model(origins))
+    base = facts.base(origins)
+    files = artifact_files(folder, sealed, base.id if base else None)
     if kind_of(sealed["stage"]) == "model":
         evaluate, report = (facts.beside(run, stage, sealed) for stage in ("evaluate", "report"))
         if report:

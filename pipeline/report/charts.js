@@ -48,10 +48,10 @@
       scales: {x: {time: false}, y: {range: (_, low, high) => low == null ? [0, 1] : low === high ? [low - (Math.abs(low) * 0.1 || 1), high + (Math.abs(high) * 0.1 || 1)] : [low - (high - low) * 0.06, high + (high - low) * 0.06]}},
       axes: [{...axis, values, size: 24, label: chart.x_label, labelSize: 18, labelGap: 0, labelFont: axis.font, space: 60}, {...axis, values, size: 54, space: 34}],
       cursor: {drag: {x: !points, y: false}, ...(points ? {} : {sync: {key: stage}}), points: {size: 7}},
-      series: [{}, ...chart.lines.map((line, number) => ({
-        label: line.name, spanGaps: true, stroke: colour("--c" + number % 5), width: points ? 0 : 1.75,
+      series: [{}, ...chart.lines.map(line => ({
+        label: line.name, spanGaps: true, stroke: colour("--c" + line.colour), dash: line.dash, width: points ? 0 : 1.75,
         ...(points ? {paths: () => null} : {}),
-        points: {show: points || line.values.filter(v => v != null).length < 40, size: points ? 7 : 4, fill: colour("--c" + number % 5)},
+        points: {show: points || line.values.filter(v => v != null).length < 40, size: points ? 7 : 4, fill: colour("--c" + line.colour)},
       }))],
       hooks: {
         setCursor: [plot => {

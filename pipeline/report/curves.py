@@ -1,7 +1,8 @@
 """The data of the report's curves, which charts.js draws with uPlot: what shares a drawing, joined on its x values.
 
 A chart is {"title", "unit", "x_label", "kind": "line" or "points", "x": [..], "lines": [{"name", "values", "first",
-"last"}]}; values are null where a line has no point. Long logs are thinned so that every peak and every dip stays.
+"last", "colour", "dash"}]}; values are null where a line has no point. Long logs are thinned so that every peak and
+every dip stays.
 """
 
 import math
@@ -12,6 +13,10 @@ from pipeline.report.findings import DRAWN, Points, series
 
 MAX_POINTS = 600  # a line; a chart is a few hundred pixels wide
 DIGITS = 5  # significant ones, in the page
+COLOURS = 5  # --c0 to --c4 of style.css
+# Dashes and gaps in pixels: past the last colour the colours begin anew with the next of these, so that 20 lines of a
+# drawing, such as the sources of held-out text, can be told apart.
+DASHES: tuple[tuple[int, ...], ...] = ((), (8, 4), (2, 3), (9, 3, 2, 3))
 HELDOUT = "heldout_bits_per_byte"  # pretraining's; a source's has its name behind
 
 # Title, unit, and {the log's key: its name} of what shares a drawing.
@@ -98,8 +103,10 @@ def chart(title: str, unit: str, x_label: str, lines: Mapping[str, Points], kind
                 "values": [None if x not in known else rounded(known[x]) for x in xs],
                 "first": lines[name][0][1],
                 "last": lines[name][-1][1],
+                "colour": number % COLOURS,
+                "dash": DASHES[number // COLOURS % len(DASHES)],
             }
-            for name, points in thin.items()
+            for number, (name, points) in enumerate(thin.items())
             for known in [dict(points)]
         ],
     }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.better import word
 from pipeline.intervals import proportion
 
 
@@ -20,19 +21,20 @@ def whiskers(rows: Sequence[Mapping[str, Any]], share: bool) -> list[dict[str, A
         low, high = 0.0, 1.0
     else:
         low, high = widened(min(row["low"] for row in rows), max(row["high"] for row in rows), 0.08)
-    return [{"colour": 0, "zero": None, **row, **placed(row, low, high)} for row in rows]
+    return [{"colour": 0, "zero": None, "verdict": None, **row, **placed(row, low, high)} for row in rows]
 
 
 def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows {name, value, low, high, n} of differences, each on its own scale with zero in the middle.
+    """The rows {name, value, low, high, n, way} of differences, each on its own scale with zero in the middle.
 
-    apart: whether the interval leaves zero out; where it does not, the row has another colour.
+    way: the metric's `sense`. verdict: what the difference is, in words; one within noise has another colour.
     """
     drawn = []
     for row in rows:
         reach = 1.1 * max(abs(row["low"]), abs(row["high"])) or 1.0
-        apart = row["low"] > 0 or row["high"] < 0
-        drawn.append({**row, "apart": apart, "colour": int(not apart), "zero": 50.0, **placed(row, -reach, reach)})
+        verdict = word(row["low"], row["high"], row["way"])
+        noise = verdict == "within noise"
+        drawn.append({**row, "verdict": verdict, "colour": int(noise), "zero": 50.0, **placed(row, -reach, reach)})
     return drawn
 
 

@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.report.findings import DRAWN, Check, Facts, Finding, ends
+from pipeline.report.findings import DRAWN, Blind, Check, Facts, Finding, Seen, ends
 from pipeline.report.training_checks import ENOUGH
 from pipeline.shown import number
 
 ALIGNED = ("dpo", "ppo", "grpo")
+CHATS = ("sft", *ALIGNED)
 # Where higher is better and which a reward model stands in for, in the order in which one is looked at.
 TRUTHS = {"gold": "the gold judge's score", "rouge_l": "ROUGE-L", "wishes_met": "the share of wishes met"}
 MOST_DROPPED = 0.3  # of what reaches a step
 MOST_UNUSED = 0.3  # of the vocabulary
 LEAST_RECALL, MOST_LOST = 0.95, 0.02  # of planted dirt, of clean documents
+UNPAIRED = "the evaluation has no paired difference of it from sft"
 FORGOTTEN = 1.25  # bits per byte, beside the base model's
 
 
@@ -28,20 +30,24 @@ def bracketed(found: tuple[float, float, float]) -> str:
     return f"{found[0]:.3f} [{found[1]:.3f}, {found[2]:.3f}]"
 
 
-def proxy_against_truth(facts: Facts) -> Iterator[Finding]:
+def proxy_against_truth(facts: Facts) -> Iterator[Seen]:
     """The reward that is optimised rises while what it stands for falls: over-optimisation."""
     results = facts.metrics.get("evaluate", {})
     for stage, keys in (*((stage, ("score", "reward")) for stage in DRAWN), ("dpo", ("rewards/margins",))):
+        if not facts.among([stage]):
+            continue
         proxy = facts.points(stage, *keys)
-        if len(proxy) < 4:
+        changes = {metric: found for metric in TRUTHS if (found := interval(results, f"{stage}_minus_sft_{metric}"))}
+        if len(proxy) < 4 or not changes:
+            yield Blind(stage=stage, why=UNPAIRED if len(proxy) >= 4 else "fewer than 4 rewards in its log")
             continue
         # A short log is judged by its ends alone.
         first, last, chance = ends(proxy)
         if last - first <= (chance if len(proxy) >= ENOUGH else 0.0):
             continue
-        for metric, words in TRUTHS.items():
-            change = interval(results, f"{stage}_minus_sft_{metric}")
-            if change and change[2] < 0:
+        for metric, change in changes.items():
+            words = TRUTHS[metric]
+            if change[2] < 0:
                 yield Finding(
                     stage=stage,
                     what=f"The reward rises while {words} falls: the reward is being gamed.",
@@ -53,9 +59,10 @@ def proxy_against_truth(facts: Facts) -> Iterator[Finding]:
                 break
 
 
-def past_the_best(facts: Facts) -> Iterator[Finding]:
+def past_the_best(facts: Facts) -> Iterator[Seen]:
     """PPO that went on after the gold judge's score of its answers had begun to fall."""
     if len(facts.optimised) < 3:
+        yield Blind(stage="ppo", why="the evaluation has no gold score of its answers at three times or more")
         return
     best, last = max(facts.optimised, key=lambda row: row["gold"]), facts.optimised[-1]
     if best["gold_low"] > last["gold_high"]:
@@ -69,13 +76,15 @@ def past_the_best(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def no_gain(facts: Facts) -> Iterator[Finding]:
+def no_gain(facts: Facts) -> Iterator[Seen]:
     """An aligned model that is not better than the chat model that it was made from, beyond noise."""
     results = facts.metrics.get("evaluate", {})
-    for stage in ALIGNED:
+    for stage in facts.among(ALIGNED):
         known = ((m, interval(results, f"{stage}_minus_sft_{m}")) for m in TRUTHS)
         metric, change = next(((m, found) for m, found in known if found), ("", None))
-        if change and change[1] <= 0 <= change[2]:
+        if change is None:
+            yield Blind(stage=stage, why=UNPAIRED)
+        elif change[1] <= 0 <= change[2]:
             yield Finding(
                 stage=stage,
                 what=f"{stage.upper()} changed {TRUTHS[metric]} by no more than noise.",
@@ -84,13 +93,15 @@ def no_gain(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def forgetting(facts: Facts) -> Iterator[Finding]:
+def forgetting(facts: Facts) -> Iterator[Seen]:
     """Fine-tuning that made ordinary text much more surprising."""
     results = facts.metrics.get("evaluate", {})
     base = results.get("pretrain_bits_per_byte")
-    for stage in ("sft", *ALIGNED):
+    for stage in facts.among(CHATS):
         own = results.get(f"{stage}_bits_per_byte")
-        if base and own and own > FORGOTTEN * base:
+        if not base or not own:
+            yield Blind(stage=stage, why="the evaluation has no bits per byte of it and of the base model")
+        elif own > FORGOTTEN * base:
             yield Finding(
                 stage=stage,
                 what="Held-out text costs this model much more than the base model: it forgot some of it.",
@@ -101,13 +112,16 @@ def forgetting(facts: Facts) -> Iterator[Finding]:
             return  # what comes after it inherits it
 
 
-def chooses_by_length(facts: Facts) -> Iterator[Finding]:
+def chooses_by_length(facts: Facts) -> Iterator[Seen]:
     """A reward model that does no better than one which looks at length alone."""
     found = facts.metrics.get("reward", {})
     own = interval(found, "accuracy_gold") or interval(found, "accuracy")
-    lengths = {words: found.get(f"accuracy_{words}", 0.0) for words in ("longer", "shorter")}
+    lengths = {words: found[key] for words in ("longer", "shorter") if (key := f"accuracy_{words}") in found}
+    if not own or not lengths:
+        yield Blind(stage="reward", why="its metrics lack its accuracy's interval, or what length alone would reach")
+        return
     by_length = max(lengths, key=lambda words: lengths[words])
-    if own and own[1] <= lengths[by_length]:
+    if own[1] <= lengths[by_length]:
         yield Finding(
             stage="reward",
             what=f"The reward model is no better than choosing the {by_length} answer.",
@@ -118,8 +132,10 @@ def chooses_by_length(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def uncertified(facts: Facts) -> Iterator[Finding]:
+def uncertified(facts: Facts) -> Iterator[Seen]:
     """A benchmark whose items may stand in the training text."""
+    if not facts.certificates:
+        yield Blind(stage="evaluate", why="it measured on no benchmark")
     for one in facts.certificates:
         if one["status"] != "certified":
             yield Finding(
@@ -131,8 +147,10 @@ def uncertified(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def greedy_filter(facts: Facts) -> Iterator[Finding]:
+def greedy_filter(facts: Facts) -> Iterator[Seen]:
     """A corpus step that drops much of what reaches it."""
+    if not facts.funnel:
+        yield Blind(stage="corpus", why="it kept no count of what each step dropped")
     for row in facts.funnel:
         gone = sum(row["dropped"].values())
         if row["read"] and gone > MOST_DROPPED * row["read"]:
@@ -146,9 +164,11 @@ def greedy_filter(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def dirt(facts: Facts) -> Iterator[Finding]:
+def dirt(facts: Facts) -> Iterator[Seen]:
     """Planted dirt that stayed, or clean documents that were lost."""
     found = facts.metrics.get("corpus", {})
+    if not any(name.startswith(("planted_recall_", "clean_lost")) for name in found):
+        yield Blind(stage="corpus", why="no dirt was planted")
     for name in found:
         if name.startswith("planted_recall_") and (one := interval(found, name)) and one[2] < LEAST_RECALL:
             kind = name.removeprefix("planted_recall_").replace("_", " ")
@@ -168,11 +188,13 @@ def dirt(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def unused_vocabulary(facts: Facts) -> Iterator[Finding]:
+def unused_vocabulary(facts: Facts) -> Iterator[Seen]:
     """A vocabulary much of which held-out text never uses."""
     found = facts.metrics.get("tokenizer", {})
-    share = found.get("unused_vocabulary_share", 0.0)
-    if share > MOST_UNUSED:
+    share = found.get("unused_vocabulary_share")
+    if share is None:
+        yield Blind(stage="tokenizer", why="its metrics do not count unused entries")
+    elif share > MOST_UNUSED:
         yield Finding(
             stage="tokenizer",
             what=f"{100 * share:.0f} % of the vocabulary occurs in no held-out document.",
@@ -183,14 +205,12 @@ def unused_vocabulary(facts: Facts) -> Iterator[Finding]:
 
 
 CHECKS = (
-    Check(
-        looks_for="a reward that rises while what it stands for falls", needs=("evaluate",), find=proxy_against_truth
-    ),
-    Check(looks_for="PPO past its best", needs=("optimised",), find=past_the_best),
+    Check(looks_for="a reward that rises while what it stands for falls", needs=ALIGNED, find=proxy_against_truth),
+    Check(looks_for="PPO past its best", needs=("ppo",), find=past_the_best),
     Check(looks_for="alignment without a gain", needs=ALIGNED, find=no_gain),
-    Check(looks_for="forgetting", needs=("evaluate",), find=forgetting),
+    Check(looks_for="forgetting", needs=CHATS, find=forgetting),
     Check(looks_for="a reward model that goes by length", needs=("reward",), find=chooses_by_length),
-    Check(looks_for="benchmarks without a certificate", needs=("certificates",), find=uncertified),
+    Check(looks_for="benchmarks without a certificate", needs=("evaluate",), find=uncertified),
     Check(looks_for="a filter that drops much of the corpus", needs=("corpus",), find=greedy_filter),
     Check(looks_for="dirt that stayed and clean text that went", needs=("corpus",), find=dirt),
     Check(looks_for="a vocabulary that is too large", needs=("tokenizer",), find=unused_vocabulary),

@@ -12,6 +12,7 @@ from pipeline import shown
 from pipeline.artifact import write_atomically
 from pipeline.render import environment
 from pipeline.report import lineage, result_checks, training_checks
+from pipeline.report.aligned import side_by_side
 from pipeline.report.findings import Facts, look
 from pipeline.report.read import Sealed, stages
 from pipeline.report.recipe import STAGE, Recipe
@@ -76,13 +77,15 @@ def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None], p
     training = {name: one and training_section(name, one, evaluate) for name, one in found.items() if name in TRAINING}
     for one in (one for one in training.values() if one and public):
         one["mask"] = None
-    findings, silent = look(facts(found), (*training_checks.CHECKS, *result_checks.CHECKS))
+    findings, silent, blind = look(facts(found), (*training_checks.CHECKS, *result_checks.CHECKS))
+    aligned = side_by_side(found)
     return {
         "title": recipe.title or run_name,
         "run_name": run_name,
         "headline": headline(found),
         "findings": findings,
         "silent": silent,
+        "blind": blind,
         "chain": lineage.picture(found),
         "costs": lineage.costs(found),
         "machines": list(dict.fromkeys(filter(None, map(hardware, sealed)))),
@@ -91,19 +94,23 @@ def context(run_name: str, recipe: Recipe, found: Mapping[str, Sealed | None], p
         "training": [(name, TRAINING[name], one) for name, one in training.items()],
         "charts": {name: one["charts"] for name, one in training.items() if one},
         "preferences": {"figures": shown.figures(found["preferences"].metrics)} if found["preferences"] else None,
+        "aligned": aligned,
         "evaluation": evaluation,
         "provenance": [provenance(one) for one in sealed],
         "packages": sorted(sealed[-1].manifest.get("packages", {}).items()),
-        "sections": sections(corpus is not None, list(training), evaluation),
+        "sections": sections(corpus is not None, list(training), aligned is not None, evaluation),
     }
 
 
-def sections(has_corpus: bool, training: Sequence[str], evaluation: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def sections(
+    has_corpus: bool, training: Sequence[str], aligned: bool, evaluation: Mapping[str, Any] | None
+) -> list[tuple[str, str]]:
     """The ids and names of the page's sections, for its contents."""
     names = {"look": "what to look at", "chain": "the chain", "corpus": "corpus"}
     names |= {"dirt": "planted dirt"} if has_corpus else {}
     names |= {"tokenizer": "tokenizer"}
     names |= {name: TRAINING[name] if TRAINING[name].isupper() else TRAINING[name].lower() for name in training}
+    names |= {"aligned": "alignment"} if aligned else {}
     names |= {"evaluate": "evaluation"}
     names |= {"differences": "differences"} if evaluation and evaluation["differences"] else {}
     names |= {"answers": "answers"} if evaluation else {}

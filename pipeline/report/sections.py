@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
+from pipeline.better import sense
 from pipeline.render import without_paths
 from pipeline.report import figure
 from pipeline.report.curves import charts, gold_over_kl
@@ -154,7 +155,7 @@ def lossy(results: Mapping[str, Any]) -> list[str]:
 def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
     """Figures with intervals, differences, answers."""
     results = evaluate.json("results.json") or {"rows": [], "differences": [], "samples": []}
-    words = results.get("titles", {}) | TITLES
+    words = titles(results)
     by_metric: dict[str, list[dict[str, Any]]] = {}
     for row in results["rows"]:
         by_metric.setdefault(row["metric"], []).append({**row, "name": row["stage"]})
@@ -164,7 +165,8 @@ def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
     ]
     pairs: dict[str, list[dict[str, Any]]] = {}
     for row in results["differences"]:
-        named = {**row, "name": titled(row["metric"], words).partition(" (")[0]}
+        way = sense(row["metric"], results.get("over", {}).get(row["metric"], ""))
+        named = {**row, "name": titled(row["metric"], words).partition(" (")[0], "way": way}
         pairs.setdefault(f"{row['stage']} minus {row['versus']}", []).append(named)
     # The last stage's first: what alignment changed.
     differences = [{"title": pair, "rows": figure.differences(rows)} for pair, rows in reversed(pairs.items())]
@@ -203,6 +205,11 @@ def place(metric: str, words: Mapping[str, str]) -> tuple[int, int]:
     """Where a metric stands: those that every run has in the page's order, then the evaluation's own order."""
     known, own = list(TITLES), list(words)
     return (known.index(metric) if metric in known else len(known), own.index(metric) if metric in own else len(own))
+
+
+def titles(results: Mapping[str, Any]) -> dict[str, str]:
+    """What the metrics are, in words: the page's own where it has them."""
+    return results.get("titles", {}) | TITLES
 
 
 def titled(metric: str, words: Mapping[str, str]) -> str:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.report.findings import DRAWN, Check, Facts, Finding, Points, ends, noise, values
+from pipeline.report.findings import DRAWN, Blind, Check, Facts, Finding, Points, Seen, ends, noise, values
 from pipeline.shown import number
 
 FITTED = ("pretrain", "sft", "reward", "dpo")
 TRAINED = (*FITTED, *DRAWN)  # where answers are drawn, the loss is no measure of progress
 VALIDATION = ("heldout_bits_per_byte", "heldout_loss", "eval_loss")
 ENOUGH = 10  # points of a curve, below which nothing is said about its shape
+LOSSES = f"{ENOUGH} losses"
 RISE = 0.02  # of its lowest value, above which a validation figure has risen
 SPIKE = 8.0  # standard deviations of the noise above the steps before
 CLIPPED = 0.5  # share of steps
@@ -19,11 +20,13 @@ LEAST_ENDED = 0.9  # share of drawn answers that end
 MOST_ALIKE = 0.5  # of GRPO's groups of answers
 
 
-def overfitting(facts: Facts) -> Iterator[Finding]:
+def overfitting(facts: Facts) -> Iterator[Seen]:
     """Validation turns up for good while the training loss goes on falling."""
-    for stage in FITTED:
+    for stage in facts.among(FITTED):
         validation, training = facts.points(stage, *VALIDATION), facts.points(stage, "loss")
         if len(validation) < 3 or len(training) < ENOUGH:
+            few = "3 held-out figures" if len(validation) < 3 else LOSSES
+            yield Blind(stage=stage, why=f"fewer than {few} in its log")
             continue
         turn = int(np.argmin(values(validation)))
         (step, lowest), (end, last) = validation[turn], validation[-1]
@@ -33,6 +36,7 @@ def overfitting(facts: Facts) -> Iterator[Finding]:
             continue
         since = [point for point in training if point[0] >= step]
         if len(since) < 4:
+            yield Blind(stage=stage, why="fewer than 4 logged losses since its held-out figure was lowest")
             continue
         before, now, _ = ends(since, 0.3)
         if now < before:
@@ -47,11 +51,12 @@ def overfitting(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def plateau(facts: Facts) -> Iterator[Finding]:
+def plateau(facts: Facts) -> Iterator[Seen]:
     """The loss never falls by more than its noise and a hundredth."""
-    for stage in FITTED:
+    for stage in facts.among(FITTED):
         loss = facts.points(stage, "loss")
         if len(loss) < ENOUGH:
+            yield Blind(stage=stage, why=f"fewer than {LOSSES} in its log")
             continue
         first, last, chance = ends(loss)
         # A loss of several terms may stand still while what DPO is for, the margin, grows. It begins at exactly 0, the
@@ -70,9 +75,10 @@ def plateau(facts: Facts) -> Iterator[Finding]:
                 advice="A learning rate far too small or too large, frozen weights, or labels that carry no signal.",
                 grave=True,
             )
-    for stage in DRAWN:
+    for stage in facts.among(DRAWN):
         reward = facts.points(stage, "score", "reward")
         if len(reward) < ENOUGH:
+            yield Blind(stage=stage, why=f"fewer than {ENOUGH} rewards in its log")
             continue
         first, last, chance = ends(reward)
         if last - first < chance:
@@ -85,12 +91,15 @@ def plateau(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def spikes(facts: Facts) -> Iterator[Finding]:
+def spikes(facts: Facts) -> Iterator[Seen]:
     """Single steps far above those around them."""
-    for stage in FITTED:
+    for stage in facts.among(FITTED):
         loss = facts.points(stage, "loss")
+        if len(loss) < ENOUGH:
+            yield Blind(stage=stage, why=f"fewer than {LOSSES} in its log")
+            continue
         found = jumps(loss)
-        if len(loss) < ENOUGH or not found:
+        if not found:
             continue
         step, height, before = max(found, key=lambda jump: jump[1] - jump[2])
         many = "One spike" if len(found) == 1 else f"{len(found)} spikes"
@@ -123,17 +132,20 @@ def jumps(loss: Points, window: int = 8) -> list[tuple[float, float, float]]:
     return spiked
 
 
-def rate_at_its_limit(facts: Facts) -> Iterator[Finding]:
+def rate_at_its_limit(facts: Facts) -> Iterator[Seen]:
     """No progress while the learning rate is near its peak, and progress as soon as it falls."""
-    for stage in FITTED:
+    for stage in facts.among(FITTED):
         rate, loss = facts.points(stage, "learning_rate"), facts.points(stage, "loss")
         if len(loss) < 2 * ENOUGH or len(rate) < 2 * ENOUGH:
+            yield Blind(stage=stage, why=f"fewer than {2 * ENOUGH} losses or learning rates in its log")
             continue
         peak = max(value for _, value in rate)
         high = [step for step, value in rate if value >= 0.9 * peak]
         during = [point for point in loss if high[0] <= point[0] <= high[-1]]
         after = [point for point in loss if point[0] > high[-1]]
         if len(during) < ENOUGH - 2 or len(after) < ENOUGH - 2:
+            why = f"fewer than {ENOUGH - 2} losses in its log while the rate was highest, or after"
+            yield Blind(stage=stage, why=why)
             continue
         # A training loss that jumps may be due to other data, such as longer rows; validation is not.
         validation = values([point for point in facts.points(stage, *VALIDATION) if high[0] <= point[0] <= high[-1]])
@@ -151,15 +163,18 @@ def rate_at_its_limit(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def clipping(facts: Facts) -> Iterator[Finding]:
+def clipping(facts: Facts) -> Iterator[Seen]:
     """Most gradients are longer than the norm at which they are cut."""
-    for stage in FITTED:
+    for stage in facts.among(FITTED):
         recipe = facts.recipes.get(stage, {})
         section = recipe if "max_grad_norm" in recipe else recipe.get("trainer", {})
         limit = float(section.get("max_grad_norm", 1.0))
         norms = values(facts.points(stage, "gradient_norm", "grad_norm"))
         norms = norms[len(norms) // 10 :]
-        share = float((norms > limit).mean()) if len(norms) >= 4 and limit > 0 else 0.0
+        if len(norms) < 4:
+            yield Blind(stage=stage, why="fewer than 4 gradient norms in its log")
+            continue
+        share = float((norms > limit).mean()) if limit > 0 else 0.0
         if share > CLIPPED:
             yield Finding(
                 stage=stage,
@@ -170,10 +185,13 @@ def clipping(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def skipped(facts: Facts) -> Iterator[Finding]:
+def skipped(facts: Facts) -> Iterator[Seen]:
     """Steps that were left out, because a gradient was not finite or a loss far from those before."""
-    for stage in TRAINED:
-        count = sum(facts.metrics.get(stage, {}).get(key, 0) for key in ("skipped_steps", "skipped_updates"))
+    for stage in facts.among(TRAINED):
+        counted = facts.metrics.get(stage, {})
+        if not any(key.startswith("skipped_") for key in counted):
+            yield Blind(stage=stage, why="its metrics do not count them")
+        count = sum(counted.get(key, 0) for key in ("skipped_steps", "skipped_updates"))
         if count:
             yield Finding(
                 stage=stage,
@@ -182,7 +200,7 @@ def skipped(facts: Facts) -> Iterator[Finding]:
                 advice="Lower the learning rate, or lengthen the warm-up.",
                 grave=True,
             )
-        if far := facts.metrics.get(stage, {}).get("skipped_spikes"):
+        if far := counted.get("skipped_spikes"):
             yield Finding(
                 stage=stage,
                 what="Steps were left out because their loss stood far above the ones before.",
@@ -191,11 +209,12 @@ def skipped(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def slower(facts: Facts) -> Iterator[Finding]:
+def slower(facts: Facts) -> Iterator[Seen]:
     """Training got much slower on its way."""
-    for stage in TRAINED:
+    for stage in facts.among(TRAINED):
         speed = facts.points(stage, "tokens_per_second", "episodes_per_second")
         if len(speed) < ENOUGH:
+            yield Blind(stage=stage, why=f"fewer than {ENOUGH} speeds in its log")
             continue
         first, last, _ = ends(speed[1:], 0.25)  # the first point holds the start-up
         if last < SLOWER * first:
@@ -207,11 +226,13 @@ def slower(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def unended(facts: Facts) -> Iterator[Finding]:
+def unended(facts: Facts) -> Iterator[Seen]:
     """Answers that are no longer let end."""
-    for stage in DRAWN:
+    for stage in facts.among(DRAWN):
         ended = facts.points(stage, "ended")
-        if len(ended) >= 4 and (last := ends(ended)[1]) < LEAST_ENDED:
+        if len(ended) < 4:
+            yield Blind(stage=stage, why="fewer than 4 shares of answers that end in its log")
+        elif (last := ends(ended)[1]) < LEAST_ENDED:
             yield Finding(
                 stage=stage,
                 what="Answers stop ending: the policy writes until its room is used up.",
@@ -221,10 +242,12 @@ def unended(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def alike(facts: Facts) -> Iterator[Finding]:
+def alike(facts: Facts) -> Iterator[Seen]:
     """Groups of answers that the reward cannot tell apart."""
-    share = facts.metrics.get("grpo", {}).get("groups_all_alike_last", 0.0)
-    if share > MOST_ALIKE:
+    share = facts.metrics.get("grpo", {}).get("groups_all_alike_last")
+    if share is None:
+        yield Blind(stage="grpo", why="its metrics do not count them")
+    elif share > MOST_ALIKE:
         yield Finding(
             stage="grpo",
             what="Most groups of answers are rewarded all alike, so most of a step teaches nothing.",
@@ -233,11 +256,13 @@ def alike(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def vanishing_chosen(facts: Facts) -> Iterator[Finding]:
+def vanishing_chosen(facts: Facts) -> Iterator[Seen]:
     """DPO makes the answers that it should prefer much less likely too."""
     found = facts.metrics.get("dpo", {})
     before, after = found.get("logps_chosen_before"), found.get("logps_chosen")
-    if before is not None and after is not None and after < before * 1.1:
+    if before is None or after is None:
+        yield Blind(stage="dpo", why="its metrics have no log-probabilities from before and after")
+    elif after < before * 1.1:
         yield Finding(
             stage="dpo",
             what="DPO made the chosen answers much less likely, not only the rejected ones.",

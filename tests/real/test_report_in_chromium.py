@@ -11,10 +11,13 @@ import shutil
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from queue import Empty, Queue
 
 import pytest
+from PIL import Image
 
+from pipeline.report import figure
 from pipeline.report.recipe import STAGE
 from tests.test_report import report, toy_run
 
@@ -71,20 +74,37 @@ addEventListener("load", () => requestAnimationFrame(() => {
 """
 
 
-def browse(page, width: int, posted: Queue, errors) -> bytes:
-    """Opens a page in headless Chromium, offline but for the test's server, until it has posted something."""
+SCROLLED = """<!doctype html><meta charset="utf-8"><style>%s
+body { background: var(--card); } .scroll { width: 300px; height: 100px; margin: 0 0 20px; scrollbar-width: none; }
+</style>
+<div class="scroll"><div style="width:900px">&nbsp;</div></div>
+<div class="scroll"><div style="width:900px">&nbsp;</div></div>
+<div class="scroll"><div style="width:900px">&nbsp;</div></div>
+<div class="scroll"><div style="width:200px">&nbsp;</div></div>
+<script>[0, 300, 600, 0].forEach((left, i) => { document.querySelectorAll(".scroll")[i].scrollLeft = left; });</script>
+"""
+
+
+def command(folder, width: int) -> list[str]:
+    """Headless Chromium, offline but for the test's server."""
     browser = shutil.which("chromium")
     assert browser, "chromium is missing: apt-get install chromium"
+    return [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--enable-logging=stderr", "--allow-file-access-from-files",
+        f"--user-data-dir={folder / 'profile'}", f"--window-size={width},1000",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ]  # fmt: skip
+
+
+def browse(page, width: int, posted: Queue, errors) -> bytes:
+    """Opens a page until it has posted something."""
     with errors.open("w") as console:
         running = subprocess.Popen(
-            [
-                browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                "--enable-logging=stderr", "--allow-file-access-from-files",
-                f"--user-data-dir={page.parent / 'profile'}", f"--window-size={width},1000",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-port=0", page.as_uri(),
-            ],
-            stdout=subprocess.DEVNULL, stderr=console,
-        )  # fmt: skip
+            [*command(page.parent, width), "--remote-debugging-port=0", page.as_uri()],
+            stdout=subprocess.DEVNULL,
+            stderr=console,
+        )
         try:
             return posted.get(timeout=100)
         except Empty:
@@ -127,7 +147,7 @@ def test_every_section_is_visible_and_nothing_is_wider_than_the_page(tmp_path, w
     assert found["wide"] == []
     names = [name for name, *_ in found["sections"]]
     trained = ["pretrain", "sft", "preferences", "reward", "dpo", "ppo", "grpo"]
-    measured = ["evaluate", "differences", "answers"]
+    measured = ["aligned", "evaluate", "differences", "answers"]
     assert names == ["look", "chain", "corpus", "dirt", "tokenizer", *trained, *measured, "provenance"]
     for name, across, down, visibility in found["sections"]:
         assert across > 300 and down > 60 and visibility == "visible", name
@@ -152,3 +172,20 @@ def test_an_error_on_the_console_would_be_seen(tmp_path):
     (tmp_path / "out" / "index.html").write_text("<!doctype html><script>nothing.here()</script>")
     with pytest.raises(AssertionError):
         measure(tmp_path, 400)
+
+
+def test_a_wide_table_is_dark_at_the_side_where_more_of_it_lies(tmp_path):
+    page, picture = tmp_path / "page.html", tmp_path / "page.png"
+    style = (Path(figure.__file__).parent / "style.css").read_text(encoding="utf-8")
+    page.write_text(SCROLLED % style, encoding="utf-8")
+    shot = [*command(tmp_path, 800), "--hide-scrollbars", f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(shot, check=True, capture_output=True, timeout=100)
+    seen = Image.open(picture).convert("L")
+
+    def dark(table: int) -> tuple[bool, bool]:
+        """Whether the left and the right side are darker than the middle, in the middle of a table's height."""
+        left, middle, right = (seen.getpixel((x, 120 * table + 50)) for x in (1, 150, 298))
+        return left < middle - 20, right < middle - 20
+
+    # At its beginning, in its middle, at its end; and one that fits.
+    assert [dark(table) for table in range(4)] == [(False, True), (True, True), (True, False), (False, False)]
