@@ -140,14 +140,6 @@ def test_hostile_texts_are_searched_in_one_pass(text):
     assert len(privacy.find(text, ("secret",))) == text.count("PRIVATE KEY")
 
 
-def test_deep_nesting_is_refused_and_open_paragraphs_are_not_nesting():
-    deep = 100_000
-    page = Document(text="<div>" * deep + "text" + "</div>" * deep, id="x", metadata={"html": True})
-    assert extract.Extract("either", None).filter(page) == (False, "nested_too_deep")
-    assert not extract.too_deep("<p>one<br>" * 5_000)
-    assert not extract.too_deep("<div><span>x</span></div>" * 5_000)
-
-
 def test_a_fragment_of_the_page_is_not_taken_for_it(monkeypatch):
     article = " ".join(f"word{number}" for number in range(200))
     page = f"<html><body><nav>{'menu ' * 100}</nav><article><p>{article}</p></article></body></html>"
