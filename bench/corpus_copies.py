@@ -87,9 +87,8 @@ def planted(data: Path) -> list[Row]:
     together = np.array([clusters.root(index) == clusters.root(index + count) for index in range(count)])
     plain = plain_banding(texts)
     high, low = similar >= 0.8, similar <= 0.5
-    exact = [text.upper().replace(" ", "  ") for text in texts[:count]]
-    equal = np.mean([near.hash64(" ".join(normal_words(a))) == near.hash64(" ".join(normal_words(b)))
-                     for a, b in zip(texts[:count], exact, strict=True)])  # fmt: skip
+    exact = [text.replace(" ", " \n") for text in texts[:count]]
+    equal = np.mean([near.same_text(a) == near.same_text(b) for a, b in zip(texts[:count], exact, strict=True)])
     return [
         Row(
             what="exact copies found",
