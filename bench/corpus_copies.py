@@ -82,7 +82,7 @@ def planted(data: Path, num_documents: int) -> list[Row]:
     clustered = np.array([stays[at] == stays[at + count] for at in range(count)])
     plain = plain_banding(texts)
     high, low = similar >= 0.8, similar <= 0.5
-    layouts = [*texts[:count], *(text.upper().replace(" ", "  ") for text in texts[:count])]
+    layouts = [*texts[:count], *(text.replace(" ", " \n") for text in texts[:count])]
     gone = corpus_near.run(layouts).gone
     equal = np.mean([gone.get(at, ("",))[0] == "exact_copy" for at in range(count, 2 * count)])
     return [

@@ -9,7 +9,7 @@ from datatrove.data import Document
 from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
 
 from pipeline import coarse_words, labelled
-from pipeline.corpus import across, classifier, extract, gopher, language, near, outside
+from pipeline.corpus import across, card, classifier, extract, gopher, language, near, outside
 from pipeline.corpus.recipe import Classifier, Dedup, Recipe
 from pipeline.corpus.words import Words
 from pipeline.screen import privacy
@@ -140,14 +140,6 @@ def test_hostile_texts_are_searched_in_one_pass(text):
     assert len(privacy.find(text, ("secret",))) == text.count("PRIVATE KEY")
 
 
-def test_deep_nesting_is_refused_and_open_paragraphs_are_not_nesting():
-    deep = 100_000
-    page = Document(text="<div>" * deep + "text" + "</div>" * deep, id="x", metadata={"html": True})
-    assert extract.Extract("either", None).filter(page) == (False, "nested_too_deep")
-    assert not extract.too_deep("<p>one<br>" * 5_000)
-    assert not extract.too_deep("<div><span>x</span></div>" * 5_000)
-
-
 def test_a_fragment_of_the_page_is_not_taken_for_it(monkeypatch):
     article = " ".join(f"word{number}" for number in range(200))
     page = f"<html><body><nav>{'menu ' * 100}</nav><article><p>{article}</p></article></body></html>"
@@ -209,7 +201,7 @@ def test_no_document_goes_as_the_copy_of_one_that_goes(tmp_path):
     rng = random.Random(1)
     first, second = ([f"w{rng.randrange(900)}" for _ in range(100)] for _ in range(2))
     near_second = [*second[:-3], "x", "y", "z"]
-    texts = [" ".join(words) for words in (first, second, near_second, first)] + [" ".join(second).upper()]
+    texts = [" ".join(words) for words in (first, second, near_second, first)] + ["\n".join(second)]
     urls = ["http://a.org/1", "http://www.a.org/1", "", "", ""]
     folder, clean = rows_of(tmp_path, texts, urls)
     # 1 has the address of 0; 4 would be 1's exact copy and 2 its near-copy, but 1 is gone: 4 is 2's near-copy.
@@ -219,6 +211,35 @@ def test_no_document_goes_as_the_copy_of_one_that_goes(tmp_path):
         4: ("near_copy", 2),
     }
     assert near.removals(folder, clean, Dedup(url=False, exact=False, near=None)) == {}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("A fox ran.\n\nHome.", "  A fox\tran. Home.\n", True),
+        ("caf\u00e9", "cafe\u0301", True),
+        ("total = a + b", "total = a - b", False),
+        ("A fox ran.", "A FOX RAN.", False),
+        ("A fox ran.", "A fox ran!", False),
+        ("!!!", "???", False),
+    ],
+)
+def test_exact_copies_are_equal_but_for_layout(a, b, same):
+    assert (near.same_text(a) == near.same_text(b)) is same
+
+
+@pytest.mark.parametrize(
+    ("dedup", "share", "note"),
+    [
+        ({}, 0.1, ""),
+        ({"near": None}, 0.0, ""),
+        ({"near": None}, 0.1, "Its near-copies were not looked for"),
+        ({"near": None, "exact": False}, 0.1, "Its copies were not looked for"),
+    ],
+)
+def test_a_split_that_copies_may_straddle_is_called_so(dedup, share, note):
+    found = card.split_note(Dedup(**dedup).model_dump(), share)
+    assert found.startswith(note) and bool(found) is bool(note)
 
 
 def test_a_line_of_many_documents_stays_in_the_first_of_those_that_stay(tmp_path):

@@ -16,7 +16,8 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from pipeline.corpus import sources
-from pipeline.corpus.read import MAX_DEPTH, Reader, too_deep
+from pipeline.corpus.nesting import MAX_DEPTH, too_deep
+from pipeline.corpus.read import Reader
 from pipeline.corpus.record import MAX_DOCUMENT, Refused
 from pipeline.corpus.rows import document, loads
 from pipeline.corpus.sources import Columns
@@ -273,10 +274,48 @@ def test_numbers_that_are_none_and_lone_surrogates_are_json():
     assert loads(b"{") is None
 
 
-def test_depth_is_that_of_the_page():
-    assert not too_deep("<p>" * 50_000 + "<br>" * 50_000)
-    assert not too_deep("<div><span>a</span></div>" * 50_000)
-    assert too_deep("<div>" * (MAX_DEPTH + 1)) and not too_deep("<div>" * MAX_DEPTH)
+N = 20_000
+
+
+@pytest.mark.parametrize(
+    ("page", "deep"),
+    [
+        ("<div>" * (MAX_DEPTH + 1), True),
+        ("<div>" * MAX_DEPTH + "<p>" * N + "<br>" * N + "</span>" * N, False),
+        ("<div><span>a</span></div>" * N, False),
+        ("<DIV><Span>a</SPAN></div>" * N, False),
+        ("<ul><li>a<li>b</ul><table><tr><td>c<tr><td>d</table>" * N, False),
+        ("<div></span>" * N, True),  # stray end tags
+        ("<div></b></i></p>" * N, True),
+        ("<a><div></a>" * N, True),
+        ("<dIv\n class=x>" * N, True),
+        ("<div><!-- </div> -->" * N, True),
+        ("<!-- <div> -->" * N, False),
+        ("<div><!-->--></div>" * N, False),
+        ("<div><!--!></div>-->" * N, True),
+        ("<div><?</div?>" * N, True),
+        ("<div></ </div>" * N, True),
+        ("<div><script>'</div>'</script>" * N, True),
+        ("<script>'<div>'</script><STYLE><div></Style >" * N, False),
+        ("<div><textarea></div></textarea>" * N, True),
+        ("<div title='</div>' x=\"</div>\">" * N, True),
+        ("<div title='>'></div>" * N, False),
+        ("<div title='<div>'></div>" * N, False),
+        ('<div a"></div><div b">' * N, True),  # a quotation mark in a name opens nothing
+        ("<svg>" + "<path d='M0 0'/>" * N + "</svg>", False),
+        ("<svg>" + "<tr>" * N, True),
+        ("<svg>" + "<g a=b/>" * N, True),
+        ("".join(f"<x{n}></x{n}>" for n in range(N)), False),
+        ("<" * 500_000, False),
+        ('<div a="' * 100_000, False),  # never ended, read once
+        ("<div " * 200_000, False),
+        ("<!--" * 200_000 + "<div>" * N, False),
+        ("<script>" * 200_000 + "<div>" * N, False),
+        ("<a" + " = " * 300_000 + "<div>" * N, True),
+    ],
+)
+def test_depth_is_that_of_the_page(page, deep):
+    assert too_deep(page) is deep
 
 
 def test_several_tasks_read_each_record_once(tmp_path):

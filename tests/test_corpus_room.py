@@ -77,7 +77,7 @@ def toy(folder: Path, clean: int = 60) -> Path:
     words[40] = "umbrella"
     leak = story(1002)
     dirty = [
-        {"id": "copy", "text": "  " + story(0).replace(". ", "!\n")},
+        {"id": "copy", "text": "  " + story(0).replace(". ", ".\n")},
         {"id": "near-a", "text": story(1000)},
         {"id": "near-b", "text": " ".join(words)},
         {"id": "french", "text": "Il était une fois un petit renard qui vivait dans la forêt avec sa mère. " * 2},

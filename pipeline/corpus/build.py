@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -271,5 +272,7 @@ def run(job: Job) -> dict[str, float]:
         **{f"lost_{reason}": n for reason, n in sorted(lost.items())},
         **planted_recall(collect / "truth.jsonl", job.out),
     }
-    card.write(job.out, job.run_name, job.seed, metrics)
+    if note := card.split_note(recipe.dedup.model_dump(), recipe.heldout_share):
+        sys.stderr.write(f"corpus: {note}\n")
+    card.write(job.out, job.run_name, job.seed, metrics, note)
     return metrics

@@ -41,8 +41,19 @@ def counts(found: Mapping[str, int]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in ordered if number)
 
 
-def write(corpus: Path, run: str, seed: int, metrics: Mapping[str, float]) -> None:
-    """Writes card.md beside the shards."""
+def split_note(dedup: Mapping[str, Any], heldout_share: float) -> str:
+    """What may stand on both sides of the held-out split by the recipe's `dedup`; "" where nothing may."""
+    if dedup["near"] is not None or not heldout_share:
+        return ""
+    kind = "near-copies" if dedup["exact"] else "copies"
+    return (
+        f"Its {kind} were not looked for (`dedup.near: null`): some may stand in `train` and in `heldout`, and what "
+        "is measured on `heldout` may be learnt by heart."
+    )
+
+
+def write(corpus: Path, run: str, seed: int, metrics: Mapping[str, float], note: str) -> None:
+    """Writes card.md beside the shards. note: `split_note`'s."""
     templates = environment(Path(__file__).parent, html=False)
     templates.filters["counts"] = counts
     kinds = sorted(key for key in metrics if key.startswith(RECALL) and f"{key}_n" in metrics)
@@ -50,6 +61,7 @@ def write(corpus: Path, run: str, seed: int, metrics: Mapping[str, float]) -> No
     text = templates.get_template("card.md.jinja").render(
         run=run,
         seed=seed,
+        note=note,
         read=int(metrics["documents_read"]),
         kept=int(metrics["documents_kept"]),
         heldout=int(metrics["documents_heldout"]),

@@ -21,31 +21,6 @@ NEARLY_ALL = 0.8  # share of the visible words from which resiliparse's text sta
 FRAGMENT = 0.6  # share of resiliparse's words below which trafilatura's text is taken for a fragment
 LONG_PAGE = 3_000_000  # characters of HTML above which trafilatura would take minutes
 
-# Both parsers' time grows with the square of the nesting; browsers stop at 512.
-MAX_DEPTH = 512
-TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
-# Elements that have no end tag, or whose end tag may be left out: an open one is no level of nesting.
-ENDLESS = frozenset(
-    (
-        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "param",
-        "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option", "optgroup", "colgroup", "html",
-        "head", "body", "rb", "rt", "rp",
-    )
-)  # fmt: skip
-
-
-def too_deep(html: str) -> bool:
-    """Whether elements are nested deeper than a browser would follow."""
-    if html.count("<") < 2 * MAX_DEPTH and html.count("<") - html.count("</") < MAX_DEPTH:
-        return False
-    depth = 0
-    for end, name in TAG.findall(html):
-        if name.lower() not in ENDLESS:
-            depth = max(0, depth - 1) if end else depth + 1
-            if depth > MAX_DEPTH:
-                return True
-    return False
-
 
 def plain(html: str, main: bool) -> str:
     """The page's text by resiliparse: its main content, or everything that is visible."""
@@ -95,8 +70,6 @@ class Extract(Step):
         """Edits the document in place."""
         if not doc.metadata.pop("html", False):
             return True
-        if too_deep(doc.text):
-            return False, "nested_too_deep"
         text = EXTRACTORS[self.extractor](doc.text)
         if not text:
             return False, "no_main_text"

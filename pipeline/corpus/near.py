@@ -1,4 +1,4 @@
-"""Duplicates: equal addresses, exact copies by a hash of the normalised words, near-copies by MinHash and a check.
+"""Duplicates: equal addresses, exact copies by a hash of the text, near-copies by MinHash and a check.
 
 Signatures (rensa's RMinHash, Rust, 12,000 documents/s against 200 of datatrove's with its own tokenizer) are written
 by the cleaning tasks, `signatures/<rank>.npy`, 536 bytes a document, which `removals` holds in memory. It bands them,
@@ -9,6 +9,7 @@ chance, which plain 14 x 8 banding does to 2 to 5 % of pairs at similarity 0.4 t
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -51,6 +52,14 @@ def banding(threshold: float) -> tuple[int, int]:
 def hash64(text: str) -> int:
     """64 bits of a text, the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+
+
+def same_text(text: str) -> int:
+    """64 bits that are equal for texts equal but for layout: white space, and how accents are encoded (NFC).
+
+    Case and punctuation count: `a + b` is no copy of `a - b`. A text of the same words in another case is a near-copy.
+    """
+    return hash64(" ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split()))
 
 
 def normal_url(url: str) -> str:
@@ -100,7 +109,7 @@ class Signatures(PipelineStep):
         with self.track_time("batch"):
             words = [normal_words(doc.text) for doc in batch]
             rows["place"] = [doc.metadata["place"] for doc in batch]
-            rows["exact"] = [hash64(" ".join(found)) for found in words]
+            rows["exact"] = [same_text(doc.text) for doc in batch]
             rows["url"] = [hash64(normal_url(url)) if (url := doc.metadata.get("url")) else 0 for doc in batch]
             # sorted: sets of strings come in another order in every process
             shingles = [sorted(ngrams(found, SHINGLE)) for found in words]

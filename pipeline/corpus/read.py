@@ -6,7 +6,6 @@ JsonlReader dies on a line that holds no object, drops the rest of a file at the
 where there are fewer files than tasks, several tasks read one file and take every n-th record.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,37 +14,16 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.readers.base import BaseDiskReader
 
 from pipeline.corpus import archives, rows, single
+from pipeline.corpus.nesting import too_deep
 from pipeline.corpus.record import MAX_DOCUMENT, Parsed, Record, Refused, Skipped
 from pipeline.corpus.sources import Source
 from pipeline.corpus.step import Ledger, place, reading
 from pipeline.formats import ARCHIVES, form
 
-# HTML nested deeper costs a parser minutes: resiliparse 0.07 s at 1,000 levels, 6.5 s at 10,000, hours at 100,000.
-MAX_DEPTH = 2_000
-TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
-# Elements that hold nothing, or that the next of their kind ends.
-FLAT = frozenset({
-    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
-    "p", "li", "dt", "dd", "option", "tr", "td", "th",
-})  # fmt: skip
-
 
 def step_name(source: Source) -> str:
     """What the funnel calls the reading of a source; also a folder's name."""
     return "read " + source.name.replace("/", "-")
-
-
-def too_deep(html: str) -> bool:
-    """Whether a page nests its elements deeper than MAX_DEPTH, by counting tags."""
-    if html.count("<") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for match in TAG.finditer(html):
-        if match[2].lower() not in FLAT:
-            depth = max(0, depth - 1) if match[1] else depth + 1
-            if depth > MAX_DEPTH:
-                return True
-    return False
 
 
 class Reader(BaseDiskReader):

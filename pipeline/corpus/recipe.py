@@ -70,10 +70,12 @@ class Quality(Section):
 
 
 class Dedup(Section):
-    """Deduplication. near: Jaccard similarity of word 5-grams from which two documents are near-copies.
+    """Deduplication. near: Jaccard similarity of word 5-grams, case and punctuation aside, from which two documents
+    are near-copies; null looks for none, so one may be trained on and another held out: the run and its card say so.
 
-    url: of documents with the same address the first stays. passages: of passages repeated inside a document the first
-    stays. across: a line that stands in so many documents stays in the first of them only; null leaves them.
+    exact: of documents with the same text, white space and the encoding of accents aside, the first stays. url: of
+    documents with the same address the first stays. passages: of passages repeated inside a document the first stays.
+    across: a line that stands in so many documents stays in the first of them only; null leaves them.
     """
 
     url: bool = True

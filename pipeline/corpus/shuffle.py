@@ -2,7 +2,8 @@
 
 Every document draws a key from the seed and its place. The key alone decides whether it is held out and where it
 stands, so neither depends on tasks or workers: tasks deal documents into buckets by key (spill.py), and each bucket,
-sorted, becomes one shard. Near-copies are gone by then, so none stands on both sides.
+sorted, becomes one shard. Near-copies are gone by then, so none stands on both sides (with `dedup.near: null` they
+are not, and `split_note` says so).
 """
 
 import hashlib

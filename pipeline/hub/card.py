@@ -13,6 +13,7 @@ import yaml
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
 from pipeline.chain import MODEL_STAGES
+from pipeline.corpus.card import split_note
 from pipeline.evaluate.results import METRICS, shown
 from pipeline.hub import facts
 from pipeline.hub.facts import Origin
@@ -103,6 +104,8 @@ def data_card(repo_id: str, origins: Mapping[str, Origin]) -> str:
     taken = facts.hub_data({own.stage: own})
     licences = sorted({row["licence"] for row in (sources if own.stage == "corpus" else taken) if row["licence"]})
     unlisted = [text for text in licences if hub_licence(text) == "other"]
+    recipe = own.manifest["recipe"]
+    note = split_note(recipe["dedup"], recipe["heldout_share"]) if own.stage == "corpus" else ""
     data = DatasetCardData(
         language=facts.languages(origins) or None,
         license=sorted({hub_licence(text) for text in licences}) or None,
@@ -127,6 +130,7 @@ def data_card(repo_id: str, origins: Mapping[str, Origin]) -> str:
             "certificates": facts.certificates(origins),
             "metrics": metrics,
             "number": number,
+            "note": note,
             "funnel": own.json("funnel.json") or [],
         },
     )
