@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
 from pipeline.chain import MODEL_STAGES
-from pipeline.evaluate.results import METRICS, shown
+from pipeline.evaluate.results import METRICS, lossy, shown
 from pipeline.hub import facts
 from pipeline.hub.facts import Origin
 from pipeline.licences import LICENCES
@@ -86,6 +86,8 @@ def model_card(
             "differences": differences,
             "settings": SETTINGS | (results["settings"] if results else {}),
             "uncertified": [c for c in results["certificates"] if c["status"] != "certified"] if results else [],
+            "lossy": lossy(results).get(own.stage) if results else None,
+            "exact_share": facts.exact_share(origins),
             "safety": any(row["metric"] in ("refused", "toxic") for row in rows),
         },
         results["titles"] if results else {},
