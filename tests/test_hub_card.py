@@ -171,6 +171,23 @@ def test_a_card_names_the_model_and_data_sets_of_the_hub_that_a_recipe_starts_fr
     assert (found.source_datasets, found.license) == ([f"extended|{data[-1]}"], ["mit"])
 
 
+def test_a_tokenizer_that_loses_text_is_marked_in_the_card(hub):
+    text = card(hub, "dpo")
+    assert "loses" not in text
+    results = hub.run / "evaluate" / "results.json"
+    found = json.loads(results.read_text()) | {"heldout": {"dpo": {"documents": 5, "documents_not_exact": 2}}}
+    results.write_text(json.dumps(found))
+    inputs = {name: hub.run / name for name in ("collect", "corpus", "tokenizer", "pretrain", "sft", "dpo")}
+    seal(hub.run / "evaluate", inputs, {"dpo_gold": 0.75})
+    (hub.run / "report").rename(hub.folder / "report")
+    manifest = hub.run / "tokenizer" / "manifest.json"
+    sealed = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**sealed, "metrics": {**sealed["metrics"], "exact_share": 0.6}}))
+    text = card(hub, "dpo")
+    assert "**Bits per byte**: its tokenizer loses bytes of 2 of 5 held-out documents" in text
+    assert "- Its tokenizer loses text: 60.0 % of the held-out documents come back from it exactly." in text
+
+
 def test_a_data_set_of_a_corpus_is_named_with_its_revision_and_one_without_a_licence_says_so():
     sources = [{"name": "wiki", "licence": None, "dataset": {"path": "org/wiki", "config": "en", "revision": SHA}},
                {"name": "own", "files": {"folder": "x"}}, {"name": "local", "dataset": {"path": "~/x"}}]  # fmt: skip

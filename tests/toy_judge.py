@@ -8,15 +8,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def server(reply):
-    """An OpenAI-compatible server on this machine; reply(body, headers) gives status and content."""
+    """An OpenAI-compatible server on this machine; reply(body, headers) gives status and content, bytes as they are to
+    be sent, and where it wants headers of the answer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, content = reply(body, self.headers)
+            status, content, *more = reply(body, self.headers)
             answer = {"choices": [{"message": {"content": content}}]} if status == 200 else {"error": content}
-            data = json.dumps(answer).encode()
+            data = content if isinstance(content, bytes) else json.dumps(answer).encode()
             self.send_response(status)
+            for name, value in more[0].items() if more else ():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

@@ -85,8 +85,16 @@ def notes(results: dict[str, Any]) -> list[str]:
     judge = results["settings"].get("judge")
     if judge and judge["refused"]:
         lines += ["", f"**judge model**: gave no verdict on {judge['refused']} of {judge['pairs']} pairs, left out."]
-    for stage, seen in results.get("heldout", {}).items():
-        if seen["documents_not_exact"]:
-            share = f"{seen['documents_not_exact']} of {seen['documents']} held-out documents"
-            lines += ["", f"**{stage}**: its tokenizer loses bytes of {share}, so its bits per byte are too low."]
+    for stage, words in lossy(results).items():
+        lines += ["", f"**{stage}**: {words}."]
     return lines
+
+
+def lossy(results: Mapping[str, Any]) -> dict[str, str]:
+    """Of the models whose tokenizers lose bytes of the held-out text what that means, for the table, page and card."""
+    return {
+        stage: f"its tokenizer loses bytes of {seen['documents_not_exact']} of {seen['documents']} held-out "
+        "documents, so its bits per byte are too low"
+        for stage, seen in results.get("heldout", {}).items()
+        if seen["documents_not_exact"]
+    }

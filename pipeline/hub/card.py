@@ -14,7 +14,7 @@ from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
 from pipeline.chain import MODEL_STAGES
 from pipeline.corpus.card import split_note
-from pipeline.evaluate.results import METRICS, shown
+from pipeline.evaluate.results import METRICS, lossy, shown
 from pipeline.hub import facts
 from pipeline.hub.facts import Origin
 from pipeline.licences import LICENCES
@@ -87,6 +87,8 @@ def model_card(
             "differences": differences,
             "settings": SETTINGS | (results["settings"] if results else {}),
             "uncertified": [c for c in results["certificates"] if c["status"] != "certified"] if results else [],
+            "lossy": lossy(results).get(own.stage) if results else None,
+            "exact_share": facts.exact_share(origins),
             "safety": any(row["metric"] in ("refused", "toxic") for row in rows),
         },
         results["titles"] if results else {},

@@ -162,6 +162,13 @@ def certificates(origins: Mapping[str, Origin]) -> list[dict[str, Any]]:
     return [{key: value for key, value in one.items() if key != "matches"} for one in found]
 
 
+def exact_share(origins: Mapping[str, Origin]) -> float:
+    """Share of the held-out documents that the tokenizer gives back exactly; 1 where nothing says otherwise."""
+    tokenizer = origins.get("tokenizer")
+    known = (tokenizer.manifest or {}).get("metrics", {}) if tokenizer else {}
+    return float(known.get("exact_share", 1.0))
+
+
 def languages(origins: Mapping[str, Origin]) -> list[str]:
     """The languages that the corpus was filtered for."""
     corpus = origins.get("corpus")

@@ -55,6 +55,7 @@ End with one line: "Verdict: A", "Verdict: B" or "Verdict: tie"."""
 VERDICT = re.compile(r"verdict\W*\b(A|B|tie)\b", re.IGNORECASE)
 LETTER = re.compile(r"\W*(A|B|tie)\W*", re.IGNORECASE)
 ATTEMPTS, PATIENCE, TIMEOUT = 5, 1.0, 120.0  # tries, seconds before the second one (doubling), seconds an answer
+LONGEST_WAIT = 120.0  # seconds that a busy server is waited for between two tries, whatever it asks for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def asker(keys: LanguageModel, resume: Path) -> Ask:
 
 def by_server(keys: LanguageModel) -> Answer:
     """Asks an OpenAI-compatible server. Raises UserError for a key that is not there and for what it refuses."""
-    key = os.environ.get(keys.key_env) if keys.key_env else None
+    key = os.environ.get(keys.key_env, "").strip() if keys.key_env else ""
     if keys.key_env and not key:
         raise UserError(f"language_model.key_env: the environment variable {keys.key_env} is not set.")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -151,7 +152,11 @@ def by_server(keys: LanguageModel) -> Answer:
         with httpx2.Client(headers=headers, timeout=TIMEOUT) as client, ThreadPoolExecutor(keys.parallel) as pool:
 
             def one(name: str) -> None:
-                note(name, post(client, keys, questions[name]))
+                try:
+                    note(name, post(client, keys, questions[name]))
+                except UserError as error:
+                    # Some servers say in their error which key they were given.
+                    raise UserError(str(error).replace(key, "[key]") if key else str(error)) from None
 
             for _ in pool.map(one, questions):
                 pass
@@ -163,15 +168,16 @@ def post(client: httpx2.Client, keys: LanguageModel, messages: list[Message]) ->
     """One reply. A busy server is asked again a few times; raises UserError where that does not help."""
     body = {"model": keys.model, "messages": messages, "temperature": 0, "max_tokens": keys.max_new_tokens}
     place = f"{str(keys.url).rstrip('/')}/chat/completions"
-    wrong = ""
+    wrong, wait = "", 0.0
     for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(PATIENCE * 2 ** (attempt - 1))
+            time.sleep(max(wait, PATIENCE * 2 ** (attempt - 1)))
         try:
             response = client.post(place, json=body)
         except httpx2.TransportError as error:
-            wrong = f"{type(error).__name__} {error}"
+            wrong, wait = f"{type(error).__name__} {error}", 0.0
             continue
+        wait = asked_to_wait(response.headers.get("Retry-After", ""))
         wrong = f"{response.status_code} {response.text[:200]}"
         if response.status_code == 429 or response.status_code >= 500:
             continue
@@ -183,6 +189,11 @@ def post(client: httpx2.Client, keys: LanguageModel, messages: list[Message]) ->
             break
         return reply if isinstance(reply, str) else None
     raise UserError(f"language_model.url: {place} gives no answer: {wrong}. Mend it; the replies so far are kept.")
+
+
+def asked_to_wait(retry_after: str) -> float:
+    """Seconds that a Retry-After header asks for, LONGEST_WAIT at most; 0 for none and for a date, which few send."""
+    return min(float(retry_after), LONGEST_WAIT) if re.fullmatch(r"\d+(\.\d+)?", retry_after.strip()) else 0.0
 
 
 def by_local_model(keys: LanguageModel) -> Answer:

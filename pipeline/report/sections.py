@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from pipeline.better import sense
+from pipeline.evaluate.results import lossy
 from pipeline.render import without_paths
 from pipeline.report import figure
 from pipeline.report.curves import charts, gold_over_kl
@@ -142,16 +143,6 @@ def certified(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def lossy(results: Mapping[str, Any]) -> list[str]:
-    """The models whose tokenizers lose bytes of the held-out text, with how much."""
-    return [
-        f"{stage}: its tokenizer loses bytes of {seen['documents_not_exact']} of {seen['documents']} held-out "
-        f"documents, so its bits per byte are too low."
-        for stage, seen in results.get("heldout", {}).items()
-        if seen["documents_not_exact"]
-    ]
-
-
 def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
     """Figures with intervals, differences, answers."""
     results = evaluate.json("results.json") or {"rows": [], "differences": [], "samples": []}
@@ -180,7 +171,7 @@ def evaluation_section(evaluate: Sealed, recipe: Recipe) -> dict[str, Any]:
         "tasks": [{"name": name, **task} for name, task in results.get("tasks", {}).items()],
         "unprompted": free,
         "settings": told(results.get("settings", {})),
-        "notes": [*certified(results), *lossy(results)],
+        "notes": [*certified(results), *(f"{stage}: {words}." for stage, words in lossy(results).items())],
     }
 
 
