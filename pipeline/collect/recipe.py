@@ -69,7 +69,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="collect",
-    version=5,
+    version=6,
     recipe=Recipe,
     verb="pipeline.collect.collect:run",
     outside="pipeline.collect.outside:identity",

@@ -138,7 +138,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="corpus",
-    version=4,
+    version=5,
     recipe=Recipe,
     verb="pipeline.corpus.build:run",
     reads=("collect",),

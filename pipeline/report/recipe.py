@@ -19,7 +19,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="report",
-    version=9,
+    version=10,
     recipe=Recipe,
     verb="pipeline.report.run:run",
     reads=(
