@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 
 from pipeline import artifact
 from pipeline.chain import BY_NAME
+from pipeline.chat_columns import PromptTable
 from pipeline.hub import facts
 from pipeline.hub.card import hub_licence, size_category
 from pipeline.hub.layout import PUSHABLE, Repo, kind_of
@@ -267,3 +268,11 @@ def test_prompts_from_a_run_cannot_break_out_of_the_snippet(hub):
     code = snippet(card(hub, "dpo"))
     compile(code, "snippet", "exec")
     assert len(re.findall(r"^import|^from", code, re.M)) == 1
+
+
+def test_a_licence_that_is_not_given_leaves_old_fingerprints_alone():
+    without = PromptTable(hub=f"org/set@{SHA}")
+    assert "licence" not in without.model_dump() and "licence" not in without.model_dump(
+        mode="json", exclude_unset=True
+    )
+    assert PromptTable(hub=f"org/set@{SHA}", licence="mit").model_dump()["licence"] == "mit"
