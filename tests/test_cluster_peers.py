@@ -155,6 +155,16 @@ def test_a_port_that_is_taken_is_named(mark, port):
         Peers(place(0, port)).meet(mark, 1)
 
 
+def test_the_agents_port_is_probed_too_and_named(mark):
+    """The next one, where torchrun and accelerate meet: taken at one address of the machine, it is of no use."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        second = other.getsockname()[1]
+        with pytest.raises(
+            UserError, match=f"node 0: any address:{second} cannot be listened on .*Give another --port"
+        ):
+            Peers(place(0, second - 1)).meet(mark, 1)
+
+
 @pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\n", b"[1, 2]\n", b'{"rank": 1}\n'])
 def test_whatever_else_knocks_at_the_port_is_passed_over(port, mark, words):
     def knock() -> None:

@@ -6,19 +6,22 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import numpy
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
 from pipeline.chain import CHAIN
-from pipeline.plan import hardware, memory
+from pipeline.plan import hardware, memory, traffic
 from pipeline.plan.__main__ import main
 from pipeline.plan.choose import choose, speed, split, splits, usable_devices
 from pipeline.plan.count import build_meta, count
 from pipeline.plan.measure import TensorBytes
 from pipeline.pretrain.model import configure
+from pipeline.pretrain.optimizer import build_optimizers
 from pipeline.pretrain.recipe import Recipe
 from pipeline.recipe import load
 from pipeline.stage import UserError
+from pipeline.training_state import write_tensors
 from tests.published import MODELS
 
 SMALL = {
@@ -157,10 +160,24 @@ def test_states_of_7_5_billion_parameters_on_64_devices_are_those_of_the_zero_pa
     assert (weights + gradients + optimizer) / 1e9 == pytest.approx(gigabytes, abs=0.05)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
+def test_a_checkpoint_is_as_large_as_the_one_that_is_written(tmp_path, optimizer):
+    model, counted, ids, places = small("llama")
+    optimizers = build_optimizers(model, optimizer, weight_decay=0.1)
+    forward(model, ids, places).backward()
+    for one in optimizers:
+        one.step()
+    write_tensors(tmp_path, dict(model.named_parameters()), optimizers)
+    written = sum(len(tensor.tobytes()) for file in tmp_path.iterdir() for tensor in numpy.load_file(file).values())
+    counts = 4 * sum(isinstance(state.get("step"), torch.Tensor) for one in optimizers for state in one.state.values())
+    assert written == traffic.checkpoint(counted, optimizer) + counts  # AdamW's count of steps, for every tensor
+
+
 def test_states_under_autocast_are_as_large_and_the_copies_come_on_top():
     counted = SimpleNamespace(total=1000, inner=600, matrices=900, active=1000)
     assert memory.states(counted, sharding()) == (4000, 4000, 8000, 1800)
     assert memory.states(counted, sharding(devices=8, optimizer="muon")) == (4000, 4000, 5600, 5800)
+    assert memory.states(counted, sharding(optimizer="sgd")) == (4000, 4000, 4000, 1800)
 
 
 def llama(hidden, intermediate, layers, tokens):
@@ -244,9 +261,23 @@ def test_the_command_prints_one_table(capsys):
     said = capsys.readouterr().out
     for words in (
         "qwen3, 4 layers x 128, 4 heads, vocabulary 2,560, context 168", "parameters      1,246,848",
-        "ZeRO-3", "6 of 8 devices", "assumed", "at $2 an hour",
+        "ZeRO-3", "6 of 8 devices", "assumed", "at $2 an hour", "sent a step", "seconds of it at 50 GB/s",
+        "checkpoint      11.3MB, 0.0113 s to write at 1 GB/s (assumed; --disk)",
     ):  # fmt: skip
         assert words in said
+
+
+def test_seconds_of_sending_and_writing_follow_the_bandwidths_and_one_device_sends_nothing(capsys):
+    def planned(*words):
+        assert main(["--recipe", "storyworld", "--hardware", "h200", "--json", *words]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    slow, fast = planned("--gpus", "6"), planned("--gpus", "6", "--link", "100", "--disk", "5")
+    assert [one["sent_seconds"] for one in slow["splits"]] == pytest.approx(
+        [2 * one["sent_seconds"] for one in fast["splits"]]
+    )
+    assert slow["checkpoint"]["seconds"] == pytest.approx(5 * fast["checkpoint"]["seconds"])
+    assert [one["sent"] for one in planned()["splits"]] == [0, 0]
 
 
 def test_the_command_speaks_json(capsys):
@@ -272,6 +303,8 @@ def test_what_does_not_fit_is_said(capsys):
         (["--hardware", "h200", "--gpus", "-1"], "--gpus -1: give 1 or more"),
         (["--hardware", "cpu", "--gpus", "2"], "all cores count as one device"),
         (["--hardware", "h200", "--mfu", "45"], "--mfu 45.0: the share of peak operations"),
+        (["--hardware", "h200", "--link", "0"], "--link 0.0: gigabytes a second, more than 0"),
+        (["--hardware", "h200", "--disk", "-1"], "--disk -1.0: gigabytes a second, more than 0"),
         (["--hardware", "h200", "--price", "-1"], "--price -1.0: dollars an hour"),
         (
             ["--hardware", "h200", "--set", "micro_batch_size=4"],

@@ -1,8 +1,9 @@
 """What pretraining a recipe would take: `python -m pipeline.plan --recipe storyworld --hardware h200 --gpus 8`
 
 Reads the recipe alone: no tokenizer, no corpus need be there. Prints parameters, operations a token, memory of one
-device under DDP and ZeRO-1, 2 and 3, and picks micro-batch and accumulation; then speed, hours, price and energy.
-Memory is by formula (pipeline/plan/memory.py); speed rests on an assumed MFU and price (pipeline/plan/hardware.json).
+device under DDP and ZeRO-1, 2 and 3, what it sends in a step, and picks micro-batch and accumulation; then speed,
+hours, price, energy and a checkpoint. Memory and bytes are by formula (pipeline/plan/memory.py, traffic.py); speed
+rests on an assumed MFU and price (pipeline/plan/hardware.json), seconds of sending and writing on --link and --disk.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline.chain import CHAIN
-from pipeline.plan.hardware import Device, device, here
+from pipeline.plan.hardware import DISK, LINK, Device, device, here
 from pipeline.pretrain.recipe import Recipe
 from pipeline.recipe import HubSource, load, override
 from pipeline.recipe import Recipe as Run
@@ -29,6 +30,8 @@ class Question:
     vocabulary: int
     device: Device
     devices: int
+    link: float  # bytes a second that a device sends
+    disk: float  # bytes a second that a checkpoint is written with
 
 
 def vocabulary_of(run: Run, recipe: Recipe) -> int:
@@ -73,16 +76,26 @@ def question(args: argparse.Namespace) -> Question:
         if args.price < 0:
             raise UserError(f"--price {args.price}: dollars an hour and device, 0 or more.")
         chosen = replace(chosen, usd_per_hour=args.price)
+    for option, rate in (("--link", args.link), ("--disk", args.disk)):
+        if not rate > 0:
+            raise UserError(f"{option} {rate}: gigabytes a second, more than 0.")
     return Question(
-        name=run.name, recipe=recipe, vocabulary=vocabulary_of(run, recipe), device=chosen, devices=devices
+        name=run.name,
+        recipe=recipe,
+        vocabulary=vocabulary_of(run, recipe),
+        device=chosen,
+        devices=devices,
+        link=args.link * 1e9,
+        disk=args.disk * 1e9,
     )
 
 
 def answer(asked: Question) -> dict[str, Any]:
     """The whole plan as JSON types; bytes, seconds, dollars and kWh."""
     # They import torch and transformers: a mistake in the recipe is told before.
-    from pipeline.plan.choose import choose, speed, splits, usable_devices
+    from pipeline.plan.choose import Split, choose, speed, splits, usable_devices
     from pipeline.plan.count import build_meta, count
+    from pipeline.plan.traffic import checkpoint, sent
     from pipeline.pretrain.model import configure
 
     recipe = asked.recipe
@@ -90,6 +103,12 @@ def answer(asked: Question) -> dict[str, Any]:
     devices = usable_devices(recipe, asked.devices)
     found = splits(counted, recipe, asked.device, devices)
     chosen = choose(found)
+
+    def shown(one: Split) -> dict[str, Any]:
+        out = sent(counted, one.engine, one.precision, devices, one.accumulation)
+        return {**asdict(one), "peak": one.memory.peak, "sent": out, "sent_seconds": out / asked.link}
+
+    size = checkpoint(counted, recipe.optimizer)
     return {
         "recipe": asked.name,
         "model_type": recipe.model["model_type"],
@@ -107,9 +126,11 @@ def answer(asked: Question) -> dict[str, Any]:
         "device": asdict(asked.device),
         "devices_given": asked.devices,
         "devices": devices,
-        "splits": [{**asdict(one), "peak": one.memory.peak} for one in found],
-        "chosen": {**asdict(chosen), "peak": chosen.memory.peak} if chosen else None,
+        "splits": [shown(one) for one in found],
+        "chosen": shown(chosen) if chosen else None,
         "speed": asdict(speed(counted, recipe, asked.device, devices, chosen)),
+        "link": asked.link,
+        "checkpoint": {"bytes": size, "disk": asked.disk, "seconds": size / asked.disk},
     }
 
 
@@ -121,6 +142,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", type=int, help="number of devices; default: 1, or those of this machine")
     parser.add_argument("--mfu", type=float, help="model FLOPs utilisation to reckon with, 0.45 for example")
     parser.add_argument("--price", type=float, help="dollars an hour and device")
+    parser.add_argument(
+        "--link", type=float, default=LINK / 1e9, help="GB/s that a device sends; default: %(default)g"
+    )
+    parser.add_argument("--disk", type=float, default=DISK / 1e9, help="GB/s of writing; default: %(default)g")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of pretrain.yaml")
     parser.add_argument("--json", action="store_true", help="everything, for programs")
     args = parser.parse_args(argv)

@@ -9,6 +9,8 @@ from pipeline.machine import cores, describe, gpus
 from pipeline.stage import UserError
 
 TABLE = Path(__file__).with_name("hardware.json")
+LINK = 50e9  # bytes a second that a device can send over the network: 400 Gb/s InfiniBand, one card a GPU
+DISK = 1e9  # bytes a second that one process writes to storage that all nodes share: assumed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,17 +49,24 @@ class Sharding:
     optimizer: str
 
 
+def moments(counted: Count, optimizer: str) -> int:
+    """Bytes that an optimiser remembers, in float32, whoever keeps them: AdamW two numbers a parameter (Kingma and Ba
+    2015, algorithm 1), SGD with momentum one, Muon one for each that it updates and AdamW's two for the rest."""
+    if optimizer == "sgd":
+        return 4 * counted.total
+    return 8 * counted.total - (4 * counted.inner if optimizer == "muon" else 0)
+
+
 def states(counted: Count, sharding: Sharding) -> tuple[int, int, int, int]:
     """Bytes of (weights, gradients, optimiser, copies) on one device.
 
-    AdamW keeps two float32 numbers a parameter and Muon one. In mixed precision weights, gradients and AdamW are 16
+    In mixed precision weights, gradients and AdamW are 16
     bytes a parameter in all; ZeRO-1 shards the optimiser's part over the devices, ZeRO-2 the gradients too, ZeRO-3 the
     weights too (Rajbhandari et al. 2020, 1910.02054, figure 1). DeepSpeed's communication buffers, up to 2 GB at its
     defaults, are not counted.
     """
     precision, devices = sharding.precision, sharding.devices
     width = 2 if precision == "bfloat16" else 4
-    moments = 8 * counted.total - (4 * counted.inner if sharding.optimizer == "muon" else 0)
     master = 4 * counted.total if precision == "bfloat16" else 0
     shards = {"ddp": (1, 1, 1), "zero1": (1, 1, devices), "zero2": (1, devices, devices), "zero3": (devices,) * 3}
     of_weights, of_gradients, of_optimizer = shards[sharding.engine]
@@ -69,7 +76,7 @@ def states(counted: Count, sharding: Sharding) -> tuple[int, int, int, int]:
     return (
         width * counted.total // of_weights,
         width * counted.total // of_gradients,
-        (moments + master) // of_optimizer,
+        (moments(counted, sharding.optimizer) + master) // of_optimizer,
         casts + buckets,
     )
 

@@ -17,8 +17,9 @@ from transformers import LlamaConfig
 from pipeline.plan import hardware
 from pipeline.plan.choose import choose, speed, split, splits
 from pipeline.plan.count import Count, build_meta, count
-from pipeline.plan.memory import ENGINES, Engine, Precision, Sharding, states
+from pipeline.plan.memory import ENGINES, Precision, Sharding, states
 from pipeline.plan.show import ENGINE_NAMES, duration, quantity
+from pipeline.plan.traffic import checkpoint, sent
 from pipeline.pretrain.recipe import Recipe
 
 # name: hidden_size, intermediate_size, layers, heads, key-value heads, vocabulary
@@ -44,12 +45,10 @@ PUBLISHED = {
 }
 SIZES = ("125M", "1.1B", "7B", "33B", "65B", "405B")  # the rows of the other tables
 CONTEXT, ROWS = 2048, 2048  # 4M tokens a step, as LLaMA
-LINK = 50e9  # bytes a second that a device can send over the network: 400 Gb/s InfiniBand, one card a GPU
 WRITES = (1e9, 5e9, 50e9)  # bytes a second into shared storage
 # 419 unexpected interruptions in 54 days on 16,384 GPUs (Llama 3, 2407.21783, section 3.3.4)
 FAILURES = 419 / (54 * 16_384)  # a day and device
 RESTART = 600.0  # seconds to notice, queue, start and read a checkpoint: assumed
-STATE = 12  # bytes a parameter in a checkpoint: weights and AdamW's two moments, float32 (pipeline/pretrain/state.py)
 # Bytes a document: its place, the hashes of text and address, 128 MinHash values (pipeline/corpus/near.py).
 SIGNATURE = 8 + 8 + 8 + 4 * 128
 SORTING = 56  # bytes a document while bands are sorted and clusters kept: two 8-byte keys, an entry of a Python list
@@ -82,21 +81,6 @@ def recipe(tokens: int = 10**12, micro: int | None = None, context: int = CONTEX
     )  # fmt: skip
 
 
-def sent(model: Count, engine: Engine, precision: Precision, devices: int, accumulation: int) -> float:
-    """Bytes that one device sends in a step.
-
-    A ring all-reduce of X bytes sends 2 X (n - 1) / n, a reduce-scatter or an all-gather half of it. DDP all-reduces
-    the gradients; ZeRO-1 and 2 scatter them and gather the weights, the same volume, ZeRO-2 scattering for every
-    micro-batch; ZeRO-3 gathers the weights forward and backward of every micro-batch besides (Rajbhandari et al. 2020,
-    1910.02054, section 7).
-    """
-    width = 2 if precision == "bfloat16" else 4
-    once = width * model.total * (devices - 1) / devices
-    if engine in ("ddp", "zero1"):
-        return 2 * once
-    return (accumulation + 1) * once if engine == "zero2" else 3 * accumulation * once
-
-
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -126,10 +110,9 @@ def volumes() -> str:
         precision: Precision = "autocast" if engine == "ddp" else "bfloat16"
         of = states(model, Sharding(engine=engine, precision=precision, devices=64, optimizer="adamw"))
         once, eight = (sent(model, engine, precision, 64, n) for n in (1, 8))
-        rows.append(
-            [ENGINE_NAMES[engine], *(f"{part / 1e9:.1f}" for part in of), f"{once / 1e9:.0f} GB, {once / LINK:.2f} s",
-             f"{eight / 1e9:.0f} GB, {eight / LINK:.2f} s"]
-        )  # fmt: skip
+        sizes = [f"{part / 1e9:.1f}" for part in of]
+        moved = [f"{out / 1e9:.0f} GB, {out / hardware.LINK:.2f} s" for out in (once, eight)]
+        rows.append([ENGINE_NAMES[engine], *sizes, *moved])
     head = [
         "engine",
         "weights, GB",
@@ -158,7 +141,7 @@ def checkpoints() -> str:
     """Sizes of checkpoints and seconds to write them."""
     rows = []
     for name in SIZES:
-        size = STATE * counted(name).total
+        size = checkpoint(counted(name), "adamw")
         rows.append([name, f"{size / 1e9:,.1f} GB", *(f"{size / rate:,.1f} s" for rate in WRITES)])
     return markdown(["parameters", "a checkpoint", *(f"at {rate / 1e9:.0f} GB/s" for rate in WRITES)], rows)
 
@@ -170,7 +153,7 @@ def failures() -> str:
         between = 86_400 / (FAILURES * devices)  # seconds
         row = [f"{devices:,}", f"{FAILURES * devices:.3g}", f"{between / 3600:,.1f} h"]
         for name in ("7B", "65B"):
-            write = STATE * counted(name).total / 5e9
+            write = checkpoint(counted(name), "adamw") / 5e9
             interval = math.sqrt(2 * write * between)  # Young 1974
             lost = write / interval + (interval / 2 + RESTART) / between
             row += [f"{interval / 60:,.0f} min", f"{lost:.1%}"]

@@ -58,11 +58,21 @@ def _memory(plan: dict[str, Any]) -> list[str]:
     def amounts(label: str, values: list[float]) -> str:
         return row(label, [f"{value / unit:,.1f}" for value in values])
 
+    def exchanged(splits: list[dict[str, Any]]) -> list[str]:
+        if plan["devices"] == 1:
+            return []
+        seconds = [f"{one['sent_seconds']:.3g}" for one in splits]
+        return [
+            amounts("sent a step", [one["sent"] for one in splits]),
+            row(f"seconds of it at {plan['link'] / 1e9:g} GB/s", seconds),
+        ]
+
     def outcome(splits: list[dict[str, Any]]) -> list[str]:
         return [
             amounts("peak", [one["peak"] for one in splits]),
             row(f"fits {device['memory_bytes'] / 1e9:.0f} GB", ["yes" if one["fits"] else "no" for one in splits]),
             row("rows at once x accumulation", [f"{one['rows']} x {one['accumulation']}" for one in splits]),
+            *exchanged(splits),
         ]
 
     return [
@@ -77,7 +87,7 @@ def _memory(plan: dict[str, Any]) -> list[str]:
 
 def _speed(plan: dict[str, Any]) -> list[str]:
     device, speed, chosen, devices = plan["device"], plan["speed"], plan["chosen"], plan["devices"]
-    lines = []
+    checkpoint, lines = plan["checkpoint"], []
     if chosen is None:
         lines.append(
             f"Nothing fits {devices} x {device['name']}: take more or larger devices, a shorter context, or a smaller "
@@ -88,6 +98,11 @@ def _speed(plan: dict[str, Any]) -> list[str]:
         lines.append(
             f"take            {how}{' with activation checkpointing' if chosen['checkpointed'] else ''}, "
             f"micro_batch_size: {chosen['rows']}, accumulation {chosen['accumulation']}"
+        )
+    if devices > 1:
+        lines.append(
+            f"network         one device sends in a step what is said above, at {plan['link'] / 1e9:g} GB/s (assumed; "
+            f"--link); what the backward pass does not hide of it comes on top of the time"
         )
     if devices < plan["devices_given"]:
         lines.append(
@@ -101,4 +116,6 @@ def _speed(plan: dict[str, Any]) -> list[str]:
         f"time            {duration(speed['hours'])}",
         f"price           ${speed['usd']:,.2f} at ${device['usd_per_hour']:g} an hour and device (assumed; --price)",
         f"energy          {speed['kwh']:,.3g} kWh at {device['watts']:g} W a device",
+        f"checkpoint      {quantity(checkpoint['bytes'])}B, {duration(checkpoint['seconds'] / 3600)} to write at "
+        f"{checkpoint['disk'] / 1e9:g} GB/s (assumed; --disk)",
     ]
