@@ -1,4 +1,4 @@
-"""The corpus stage on a real Ray of two nodes, and on Slurm: byte for byte what the local executor writes."""
+"""The corpus stage on a real Ray of two nodes: byte for byte what the local executor writes."""
 
 import contextlib
 import shutil
