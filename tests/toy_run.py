@@ -31,7 +31,11 @@ TEXTS = {
 FIGURE = {"value": 0.75, "low": 0.7, "high": 0.8, "n": 40}
 # One row of 8 tokens a step, and _pretrain says one step: a part of one document is trained on.
 ROWS = {"context": 8, "packing": "documents", "batch_size": 1, "short_first": None, "keep_best": False}
-RECIPES = {"corpus": {"languages": ["en"]}, "pretrain": ROWS, "sft": {"model": None, "lora": None}}
+RECIPES = {
+    "corpus": {"languages": ["en"], "dedup": {"exact": True, "near": {}}, "heldout_share": 0.2},
+    "pretrain": ROWS,
+    "sft": {"model": None, "lora": None},
+}
 METRICS = {
     "corpus": {"documents_read": 4, "documents_kept": 3},
     "preferences": {"pairs_train": 48, "pairs_heldout": 16},
