@@ -4,6 +4,8 @@ import json
 import random
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datatrove.data import Document
 from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
@@ -190,10 +192,7 @@ def rows_of(tmp_path, texts, urls):
     for path in (folder, clean):
         path.mkdir()
     list(near.Signatures(folder).run(iter(docs)))
-    table = near.pq.write_table
-    import pyarrow as pa
-
-    table(pa.table({"place": list(range(len(texts))), "text": texts}), clean / "0.parquet")
+    pq.write_table(pa.table({"place": list(range(len(texts))), "text": texts}), clean / "0.parquet")
     return folder, clean
 
 

@@ -73,12 +73,12 @@ def corpus(folder: Path, executor: str, profile: Path | None = None) -> subproce
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """What the stage wrote, without the times in its funnel."""
+    """What the stage wrote, without what holds its times."""
     found = artifacts(folder / "runs" / "toy")["corpus"]
     return {
         str(path.relative_to(found)): path.read_bytes()
         for path in sorted(found.rglob("*"))
-        if path.is_file() and path.name not in ("manifest.json", "funnel.json", "metrics.json")
+        if path.is_file() and path.name not in ("manifest.json", "funnel.json", "metrics.json", "card.md")
     }
 
 
