@@ -73,7 +73,6 @@ def test_archives_and_pages_become_clean_parquet(tmp_path, monkeypatch):
     assert all("rights reserved" not in row["text"] and row["language"] == "en" for row in rows)
 
 
-@pytest.mark.real
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not DATA.is_dir(), reason="the sets of real data are not on this machine")
 def test_the_figures_in_its_readme_are_those_of_the_real_data(tmp_path, monkeypatch):
