@@ -132,9 +132,10 @@ bench-pretrain: $(READY)  ## tokens/s against a bare loop, transformers' Trainer
 	$(PYTHON) -m venv .venv-trl
 	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check trl==1.12.0 torch==2.13.0
 	@touch $@
-bench-rlhf: $(READY) .venv-trl/.ready  ## our PPO beside TRL's, and where it over-optimises the run storyworld, to bench/ppo.json and bench/over_optimised.json
+bench-rlhf: $(READY) .venv-trl/.ready  ## our PPO beside TRL's, where it over-optimises the run storyworld; with DATA=, reward models of people's choices; to bench/*.json
 	HF_HUB_OFFLINE=1 $(PY) -m bench.ppo --run $(RUNS)/storyworld --peer-python .venv-trl/bin/python $(ARGS)
 	HF_HUB_OFFLINE=1 $(PY) -m bench.over_optimised --run $(RUNS)/storyworld
+	$(if $(DATA),HF_HUB_OFFLINE=1 $(PY) -m bench.people --data '$(DATA)' --runs $(RUNS))
 bench-tokenizer: $(READY)  ## training and encoding against the raw calls of tokenizers on 30 MB, to bench/tokenizer.json
 	$(PY) -m bench.tokenizer $(if $(DATA),--data '$(DATA)') $(if $(KINDS),--kinds $(KINDS))
 bench-evaluate: $(READY)  ## evaluation of RECIPE's run against the harness's own hf model, and in all, to bench/evaluate.json
