@@ -49,7 +49,7 @@ NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=4 RealMemory=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 PartitionName=toy Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
-PartitionName=spare Nodes=n1 GraceTime=60 MaxTime=INFINITE State=UP
+PartitionName=spare Nodes=n1 MaxTime=INFINITE State=UP
 PartitionName=urgent Nodes=n1 PriorityTier=9 MaxTime=INFINITE State=UP
 """
 

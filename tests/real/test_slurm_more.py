@@ -55,10 +55,11 @@ def test_a_container_s_python_does_the_work_of_one_process_and_of_two_nodes(fini
 
 
 def test_a_preempted_job_writes_a_checkpoint_and_goes_on_when_the_node_is_free(cluster, finished, tmp_path):
-    """Slurm itself takes the node away for a job of more urgency, and gives 60 s to end."""
-    given = {**PROFILE["default"], "partition": "spare", "cpus": 4}
+    """Slurm itself takes the node away for a job of more urgency: TERM, then KillWait to end in."""
+    given = {**PROFILE["default"], "partition": "spare"}
     lab = Lab(cluster, tmp_path, preemptible=True, stages={}, default=given).start_from(finished)
-    recipe, undisturbed = pretraining_alone(tmp_path, checkpoint_every=1_000_000), tmp_path / "undisturbed"
+    recipe = pretraining_alone(tmp_path, tokens=1_600_000, checkpoint_every=1_000_000)  # not done before Slurm strikes
+    undisturbed = tmp_path / "undisturbed"
     shutil.copytree(lab.runs, undisturbed)
     number = lab.submit(recipe)["pretrain"]
     log = lab.runs / "toy" / "pretrain" / "resume" / "log.jsonl"
