@@ -1,11 +1,15 @@
 """A user of the Slurm that tests/real/slurm_cluster.py starts: a folder for runs, a profile, and `make submit`."""
 
+import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import yaml
 
 from pipeline.artifact import sha256
@@ -75,6 +79,32 @@ class Lab:
 
     def checkpointed(self, run: str = "toy") -> bool:
         return any((self.runs / run / "pretrain" / "resume").glob("step-*/sha256.json"))
+
+    def steps(self) -> int:
+        """The lines in the log of a pretraining that is under way."""
+        log = self.runs / "toy" / "pretrain" / "resume" / "log.jsonl"
+        return log.read_text().count("\n") if log.exists() else 0
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[list[psutil.Process]]:
+        """Holds the workers of pretraining where they are: what Slurm does meets them, however fast they train."""
+        words = ["pipeline.worker", str(self.runs / "toy" / "pretrain")]
+        workers = [one for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [])[-2:] == words]
+        assert workers, self.log("pretrain")
+        for worker in workers:
+            worker.suspend()
+        try:
+            yield workers
+        finally:
+            for worker in workers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.resume()
+
+
+def awaits(process: psutil.Process, number: signal.Signals) -> bool:
+    """Whether a signal waits for a process that stands still (proc(5), ShdPnd: those sent to the whole process)."""
+    rows = dict(row.split(":", 1) for row in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+    return bool(int(rows["ShdPnd"], 16) >> (number - 1) & 1)
 
 
 def drive(recipe: Path, runs: Path) -> None:

@@ -1,6 +1,7 @@
 """A recipe on a real Slurm: a chain of jobs, two nodes, time limits, requeues, a dead node, a bad partition."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +13,7 @@ import yaml
 
 from pipeline.artifact import sha256
 from tests.real.slurm_cluster import until
-from tests.real.slurm_lab import ROOT, TOY, Lab, drive, manifest, pretraining_alone
+from tests.real.slurm_lab import ROOT, TOY, Lab, awaits, drive, manifest, pretraining_alone
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
@@ -58,7 +59,8 @@ def test_a_requeued_job_on_two_nodes_ends_with_the_same_weights(cluster, finishe
     lab = Lab(cluster, tmp_path, preemptible=True).start_from(finished)
     number = lab.submit(pretraining_alone(tmp_path))["pretrain"]
     until(lab.checkpointed, 90, lambda: lab.log("pretrain"))
-    cluster.say("scontrol", "requeue", str(number))
+    with lab.still():
+        cluster.say("scontrol", "requeue", str(number))
     lab.wait({"pretrain": number}, 180)
     assert cluster.job(number)["Restarts"] == "1"
     assert "[toy/pretrain] resumes" in lab.log("pretrain")
@@ -68,28 +70,20 @@ def test_a_requeued_job_on_two_nodes_ends_with_the_same_weights(cluster, finishe
 def test_a_job_at_its_time_limit_writes_a_checkpoint_and_queues_itself_again(cluster, finished, tmp_path):
     """Bit for bit the weights of a run that nobody disturbed, on this machine and without Slurm."""
     lab = Lab(cluster, tmp_path, stages={}).start_from(finished)
-    recipe = pretraining_alone(tmp_path, tokens=1_600_000, checkpoint_every=1_000_000)
+    recipe = pretraining_alone(tmp_path, tokens=400_000, checkpoint_every=1_000_000)
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(lab.runs, undisturbed)
     number = lab.submit(recipe)["pretrain"]
-    # A limit that strikes before the first step would have nothing to keep.
-    log = lab.runs / "toy" / "pretrain" / "resume" / "log.jsonl"
-    until(lambda: log.exists() and log.read_text().count("\n") > 1, 90, lambda: lab.log("pretrain"))
-    cluster.say("scontrol", "update", f"JobId={number}", "TimeLimit=1")
-    other = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.run", "pretrain", "--recipe", str(recipe), "--runs", str(undisturbed)],
-        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        until(lambda: "reached its time limit" in lab.log("pretrain"), 120, lambda: lab.log("pretrain"))
-        assert lab.checkpointed(), "no step is a multiple of checkpoint_every: only the warning can have written one"
-        until(lambda: cluster.job(number)["Restarts"] == "1", 60, lambda: str(cluster.job(number)))
-        cluster.say("scontrol", "update", f"JobId={number}", "TimeLimit=30")
-        lab.wait({"pretrain": number}, 240)
-        assert other.wait(240) == 0
-    finally:
-        other.kill()
-        other.wait()
+    until(lambda: lab.steps() > 1, 90, lambda: lab.log("pretrain"))
+    with lab.still() as (worker,):
+        cluster.say("scontrol", "update", f"JobId={number}", "TimeLimit=1")
+        until(lambda: awaits(worker, signal.SIGTERM), 120, lambda: lab.log("pretrain"))
+    until(lambda: "reached its time limit" in lab.log("pretrain"), 60, lambda: lab.log("pretrain"))
+    assert lab.checkpointed(), "no step is a multiple of checkpoint_every: only the warning can have written one"
+    until(lambda: cluster.job(number)["Restarts"] == "1", 60, lambda: str(cluster.job(number)))
+    cluster.say("scontrol", "update", f"JobId={number}", "TimeLimit=30")
+    lab.wait({"pretrain": number}, 240)
+    drive(recipe, undisturbed)
     assert "[toy/pretrain] resumes" in lab.log("pretrain")
     assert lab.weights() == sha256(undisturbed / "toy" / "pretrain" / "model" / "model.safetensors")
 
@@ -99,7 +93,8 @@ def test_a_dead_node_fails_the_job_and_submit_goes_on(cluster, finished, tmp_pat
     recipe = pretraining_alone(tmp_path)
     number = lab.submit(recipe)["pretrain"]
     until(lab.checkpointed, 90, lambda: lab.log("pretrain"))
-    cluster.kill("n2")
+    with lab.still():
+        cluster.kill("n2")
     until(lambda: cluster.states()[number] not in ("RUNNING", "COMPLETING"), 90, lambda: lab.log("pretrain"))
     assert cluster.states()[number] in ("NODE_FAIL", "FAILED")
     assert "closed its wire without a word: its job or machine ended" in lab.log("pretrain")

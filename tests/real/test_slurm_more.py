@@ -1,6 +1,7 @@
 """More on a real Slurm than `make test-real` has time for: ZeRO-2 on two nodes, a container's Python, preemption."""
 
 import shutil
+import signal
 import sys
 import sysconfig
 from importlib.metadata import version
@@ -10,7 +11,7 @@ import pytest
 
 from pipeline.artifact import sha256
 from tests.real.slurm_cluster import until
-from tests.real.slurm_lab import PROFILE, Lab, drive, manifest, pretraining_alone
+from tests.real.slurm_lab import PROFILE, Lab, awaits, drive, manifest, pretraining_alone
 
 pytestmark = [pytest.mark.clusters, pytest.mark.timeout(900)]
 
@@ -58,15 +59,16 @@ def test_a_preempted_job_writes_a_checkpoint_and_goes_on_when_the_node_is_free(c
     """Slurm itself takes the node away for a job of more urgency: TERM, then KillWait to end in."""
     given = {**PROFILE["default"], "partition": "spare"}
     lab = Lab(cluster, tmp_path, preemptible=True, stages={}, default=given).start_from(finished)
-    recipe = pretraining_alone(tmp_path, tokens=1_600_000, checkpoint_every=1_000_000)  # not done before Slurm strikes
+    recipe = pretraining_alone(tmp_path, tokens=400_000, checkpoint_every=1_000_000)
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(lab.runs, undisturbed)
     number = lab.submit(recipe)["pretrain"]
-    log = lab.runs / "toy" / "pretrain" / "resume" / "log.jsonl"
-    until(lambda: log.exists() and log.read_text().count("\n") > 1, 90, lambda: lab.log("pretrain"))
-    urgent = cluster.say(
-        "sbatch", "--parsable", "-p", "urgent", "-n1", "-c4", "--mem=1G", "-o/dev/null", "--wrap=sleep 1"
-    )
+    until(lambda: lab.steps() > 1, 90, lambda: lab.log("pretrain"))
+    with lab.still() as (worker,):
+        urgent = cluster.say(
+            "sbatch", "--parsable", "-p", "urgent", "-n1", "-c4", "--mem=1G", "-o/dev/null", "--wrap=sleep 1"
+        )
+        until(lambda: awaits(worker, signal.SIGTERM), 60, lambda: lab.log("pretrain"))
     lab.wait({"urgent": int(urgent)}, 90)
     lab.wait({"pretrain": number}, 240)
     assert cluster.job(number)["Restarts"] == "1"
