@@ -101,10 +101,13 @@ class Lab:
                     worker.resume()
 
 
-def awaits(process: psutil.Process, number: signal.Signals) -> bool:
-    """Whether a signal waits for a process that stands still (proc(5), ShdPnd: those sent to the whole process)."""
-    rows = dict(row.split(":", 1) for row in Path(f"/proc/{process.pid}/status").read_text().splitlines())
-    return bool(int(rows["ShdPnd"], 16) >> (number - 1) & 1)
+def told_to_stop(process: psutil.Process) -> bool:
+    """Whether SIGTERM waits for a process that stands still (proc(5), ShdPnd), or Slurm's SIGCONT woke it for that."""
+    with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+        rows = dict(row.split(":", 1) for row in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+        waits = bool(int(rows["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1)
+        return waits or process.status() != psutil.STATUS_STOPPED
+    return True
 
 
 def drive(recipe: Path, runs: Path) -> None:

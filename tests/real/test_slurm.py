@@ -1,7 +1,6 @@
 """A recipe on a real Slurm: a chain of jobs, two nodes, time limits, requeues, a dead node, a bad partition."""
 
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -13,7 +12,7 @@ import yaml
 
 from pipeline.artifact import sha256
 from tests.real.slurm_cluster import until
-from tests.real.slurm_lab import ROOT, TOY, Lab, awaits, drive, manifest, pretraining_alone
+from tests.real.slurm_lab import ROOT, TOY, Lab, drive, manifest, pretraining_alone, told_to_stop
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
@@ -77,7 +76,7 @@ def test_a_job_at_its_time_limit_writes_a_checkpoint_and_queues_itself_again(clu
     until(lambda: lab.steps() > 1, 90, lambda: lab.log("pretrain"))
     with lab.still() as (worker,):
         cluster.say("scontrol", "update", f"JobId={number}", "TimeLimit=1")
-        until(lambda: awaits(worker, signal.SIGTERM), 120, lambda: lab.log("pretrain"))
+        until(lambda: told_to_stop(worker), 120, lambda: lab.log("pretrain"))
     until(lambda: "reached its time limit" in lab.log("pretrain"), 60, lambda: lab.log("pretrain"))
     assert lab.checkpointed(), "no step is a multiple of checkpoint_every: only the warning can have written one"
     until(lambda: cluster.job(number)["Restarts"] == "1", 60, lambda: str(cluster.job(number)))

@@ -1,7 +1,6 @@
 """More on a real Slurm than `make test-real` has time for: ZeRO-2 on two nodes, a container's Python, preemption."""
 
 import shutil
-import signal
 import sys
 import sysconfig
 from importlib.metadata import version
@@ -11,7 +10,7 @@ import pytest
 
 from pipeline.artifact import sha256
 from tests.real.slurm_cluster import until
-from tests.real.slurm_lab import PROFILE, Lab, awaits, drive, manifest, pretraining_alone
+from tests.real.slurm_lab import PROFILE, Lab, drive, manifest, pretraining_alone, told_to_stop
 
 pytestmark = [pytest.mark.clusters, pytest.mark.timeout(900)]
 
@@ -68,7 +67,7 @@ def test_a_preempted_job_writes_a_checkpoint_and_goes_on_when_the_node_is_free(c
         urgent = cluster.say(
             "sbatch", "--parsable", "-p", "urgent", "-n1", "-c4", "--mem=1G", "-o/dev/null", "--wrap=sleep 1"
         )
-        until(lambda: awaits(worker, signal.SIGTERM), 60, lambda: lab.log("pretrain"))
+        until(lambda: told_to_stop(worker), 60, lambda: lab.log("pretrain"))
     lab.wait({"urgent": int(urgent)}, 90)
     lab.wait({"pretrain": number}, 240)
     assert cluster.job(number)["Restarts"] == "1"
