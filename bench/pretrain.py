@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
+from pipeline.engine import Engine, start
 from pipeline.pretrain import train as loop
-from pipeline.pretrain.engine import Engine, start
 from pipeline.pretrain.model import configure
 from pipeline.pretrain.optimizer import BETAS
 from pipeline.pretrain.recipe import Recipe

@@ -97,15 +97,20 @@ def reference_of(trainer: Any, model_path: Path) -> Callable[[], AbstractContext
     """What gives the reference: the model without its adapter, or the SFT model loaded once more."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if isinstance(model, PeftModel):
-
-        @contextmanager
-        def without_adapter() -> Iterator[Any]:
-            with model.disable_adapter():
-                yield model
-
-        return without_adapter
+        return adapter_off(model)
     frozen = load_model(model_path).to(model.device).requires_grad_(False).eval()
     return lambda: nullcontext(frozen)
+
+
+def adapter_off(model: PeftModel) -> Callable[[], AbstractContextManager[Any]]:
+    """What gives the model without its adapter."""
+
+    @contextmanager
+    def without_adapter() -> Iterator[Any]:
+        with model.disable_adapter():
+            yield model
+
+    return without_adapter
 
 
 class LogDrift(TrainerCallback):

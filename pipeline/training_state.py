@@ -62,17 +62,6 @@ def restore(parameters: Parameters, optimizers: Sequence[torch.optim.Optimizer],
         owners[id(parameter)].state[parameter][key] = placed
 
 
-def write_tensors(folder: Path, parameters: Parameters, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Writes the parameters and whatever the optimisers keep of each."""
-    save(folder, *gather(parameters, optimizers))
-
-
-def read_tensors(folder: Path, parameters: Parameters, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Puts what was written back. Raises UserError where the checkpoint holds other parameters."""
-    load_weights(folder, parameters)
-    restore(parameters, optimizers, load_file(folder / MOMENTS))
-
-
 def check_identity(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raises UserError where a checkpoint belongs to another run than the one that would go on from it."""
     other = [

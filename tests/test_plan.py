@@ -21,7 +21,7 @@ from pipeline.pretrain.optimizer import build_optimizers
 from pipeline.pretrain.recipe import Recipe
 from pipeline.recipe import load
 from pipeline.stage import UserError
-from pipeline.training_state import write_tensors
+from pipeline.training_state import gather, save
 from tests.published import MODELS
 
 SMALL = {
@@ -167,7 +167,7 @@ def test_a_checkpoint_is_as_large_as_the_one_that_is_written(tmp_path, optimizer
     forward(model, ids, places).backward()
     for one in optimizers:
         one.step()
-    write_tensors(tmp_path, dict(model.named_parameters()), optimizers)
+    save(tmp_path, *gather(dict(model.named_parameters()), optimizers))
     written = sum(len(tensor.tobytes()) for file in tmp_path.iterdir() for tensor in numpy.load_file(file).values())
     counts = 4 * sum(isinstance(state.get("step"), torch.Tensor) for one in optimizers for state in one.state.values())
     assert written == traffic.checkpoint(counted, optimizer) + counts  # AdamW's count of steps, for every tensor

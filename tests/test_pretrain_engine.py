@@ -6,12 +6,14 @@ import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
 
+from pipeline import engine
+from pipeline.engine import start
 from pipeline.launch import CONFIGS, config, environment
 from pipeline.plan.__main__ import main as plan
-from pipeline.pretrain import engine
 from pipeline.pretrain import train as loop
-from pipeline.pretrain.engine import check_shares, start
+from pipeline.pretrain.optimizer import check_shares
 from pipeline.pretrain.recipe import Recipe
 from pipeline.recipe import validate
 from pipeline.stage import UserError
@@ -64,7 +66,7 @@ def test_bfloat16_where_the_gpu_has_none_is_an_error(fresh):
 )
 def test_what_does_not_go_with_shares_is_an_error(keys, message):
     with pytest.raises(UserError, match=message):
-        check_shares(validate(Recipe, {"steps": 1, **keys}, "pretrain.yaml"), "ZeRO")
+        check_shares(validate(Recipe, {"steps": 1, **keys}, "pretrain.yaml"), DistributedType.DEEPSPEED)
 
 
 def test_an_attention_that_is_not_installed_is_an_error(source, tmp_path):  # noqa: F811

@@ -8,10 +8,11 @@ import torch
 from transformers import AutoTokenizer
 
 from pipeline.chain import CHAIN
+from pipeline.engine import Engine, start
 from pipeline.plan.count import build_meta, count
 from pipeline.pretrain import train as loop
-from pipeline.pretrain.engine import Engine, start
 from pipeline.pretrain.model import build, configure
+from pipeline.pretrain.optimizer import build_optimizers
 from pipeline.pretrain.recipe import Recipe
 from pipeline.recipe import load, validate
 from pipeline.rows import positions
@@ -98,12 +99,18 @@ def first_batch():
     return ids[:, :-1], ids[:, 1:]
 
 
+def engine_of(accelerator, made, recipe):
+    """The engine of a run of four rows."""
+    optimizers = build_optimizers(made, recipe.optimizer, recipe.weight_decay)
+    return Engine(accelerator, made, optimizers, 4, recipe.max_grad_norm)
+
+
 def gradients(source, model=TINY, **keys):  # noqa: F811
     """Losses and gradients of the first batch, and the model."""
     recipe = validate(Recipe, {**DEFAULTS, "model": model, "optimizer": "adamw", **keys}, "pretrain.yaml")
     made = loop.prepare_model(recipe, AutoTokenizer.from_pretrained(source / "tokenizer"), seed=0)
     accelerator = start(recipe.precision)
-    engine = Engine(accelerator, made, recipe, 4)
+    engine = engine_of(accelerator, made, recipe)
     shares = loop.shares(recipe, accelerator)
     losses = loop.forward_backward(engine.model, first_batch(), 0, shares, recipe, engine)
     return losses, {name: p.grad.clone() for name, p in made.named_parameters()}, made
@@ -151,7 +158,7 @@ def test_documents_apart_by_choice(source, apart):  # noqa: F811
     accelerator = start("auto")
     ids = torch.tensor([[40, 41, 0, 42, 43, 44, 45, 46]] * 4).numpy()
     loop.forward_backward(
-        made, (ids, ids), 0, loop.shares(recipe, accelerator), recipe, Engine(accelerator, made, recipe, 4)
+        made, (ids, ids), 0, loop.shares(recipe, accelerator), recipe, engine_of(accelerator, made, recipe)
     )
     places = seen["position_ids"][0].tolist() if apart else seen.get("position_ids")
     assert places == ([0, 1, 0, 1, 2, 3, 4, 5] if apart else None), "without positions all of the row is one document"

@@ -3,7 +3,8 @@
 Gradients of micro-batches, cut to their own longest episode, add up to that of a mini-batch's mean over its tokens.
 """
 
-import contextlib
+import itertools
+import math
 import random
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from pipeline.ppo import state
+from pipeline.engine import build_engine, trained
 from pipeline.ppo.advantages import explained_variance, gae, whiten
 from pipeline.ppo.config import PPOConfig
 from pipeline.ppo.data import step_seed
@@ -32,16 +33,14 @@ class Targets(NamedTuple):
 
 
 class Learner:
-    """Policy and critic with their optimiser. `wrapped` is what the engine made of `model`."""
+    """Policy and critic with their optimiser, in the hands of the engine that the accelerate config names."""
 
     def __init__(self, args: PPOConfig, model: ActorCritic, accelerator: Accelerator, pad: int) -> None:
         self.args, self.accelerator, self.pad = args, accelerator, pad
         self.micro_batch_size = micro_batch_size(args, accelerator.num_processes)
-        optimizer = torch.optim.AdamW(
-            state.trained(model).values(), lr=args.learning_rate, weight_decay=0.0, fused=True
-        )
-        self.wrapped, self.optimizer = accelerator.prepare(model, optimizer)
-        self.model: ActorCritic = accelerator.unwrap_model(self.wrapped)
+        optimizer = torch.optim.AdamW(trained(model).values(), lr=args.learning_rate, weight_decay=0.0, fused=True)
+        self.engine = build_engine(accelerator, model, [optimizer], self.micro_batch_size, args.max_grad_norm)
+        self.model: ActorCritic = self.engine.bare
 
     def update(self, rollout: Rollout, rewards: Tensor, step: int) -> dict[str, float]:
         """The step's passes over its episodes. rewards: (B, T), of each token. Returns what the log says of them.
@@ -54,7 +53,7 @@ class Learner:
         explained = explained_variance(rollout.values, returns, mask)
         targets = Targets(whiten(advantages, mask, lambda sums: self.accelerator.reduce(sums, "sum")), returns)
         rate = self.learning_rate(step)
-        for group in self.optimizer.param_groups:
+        for group in itertools.chain(*(optimizer.param_groups for optimizer in self.engine.optimizers)):
             group["lr"] = rate
         sums, differences = torch.zeros(len(PER_TOKEN), device=mask.device), []
         norms = []
@@ -63,13 +62,14 @@ class Learner:
                 found, difference = self._accumulate(rollout, rows, targets)
                 sums += found
                 differences.append(difference)
-                norms.append(self.accelerator.clip_grad_norm_(state.trained(self.model).values(), args.max_grad_norm))
-                if torch.isfinite(norms[-1]):
-                    self.optimizer.step()
-                self.optimizer.zero_grad()
+                norms.append(self.engine.clip(args.max_grad_norm))
+                if math.isfinite(norms[-1]):
+                    self.engine.step()
+                else:
+                    self.engine.discard()
         tokens = self.accelerator.reduce(mask.sum(), "sum") * args.num_ppo_epochs
         means = self.accelerator.reduce(sums, "sum") / tokens
-        finite = [float(norm) for norm in norms if torch.isfinite(norm)]
+        finite = [norm for norm in norms if math.isfinite(norm)]
         return {
             "learning_rate": rate,
             **dict(zip(PER_TOKEN, means.tolist(), strict=True)),
@@ -95,15 +95,15 @@ class Learner:
                 matrix[part][mask] for matrix in (rollout.log_probs, rollout.values, *targets)
             )  # (N,) each
             last = start + size >= len(rows)
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                log_probs, entropy, values = self.wrapped(
+            with self.engine.accumulation(last):
+                log_probs, entropy, values = self.engine.model(
                     rollout.batch(part, self.pad), args.temperature, args.entropy_coef > 0
                 )
                 log_ratio = log_probs - old
                 actor, clipped = policy_loss(log_ratio, advantages, args.cliprange)
                 critic, value_clipped = value_loss(values, old_values, returns, args.cliprange_value)
                 loss = (actor + args.vf_coef * critic - args.entropy_coef * entropy).sum() * scale
-                self.accelerator.backward(loss)
+                self.engine.backward(loss, last)
             with torch.no_grad():
                 ratio = log_ratio.exp()
                 largest = torch.maximum(largest, (ratio - 1).abs().max())

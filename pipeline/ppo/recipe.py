@@ -58,7 +58,7 @@ def identity(recipe: Recipe) -> Any:
 
 STAGE = Stage(
     name="ppo",
-    version=5,
+    version=6,
     recipe=Recipe,
     verb="pipeline.ppo.train:run",
     reads=("collect", "sft", "reward"),

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
+from pipeline.engine import trained
 from pipeline.ppo.rewards import Moments
-from pipeline.training_state import check_identity, read_tensors, write_tensors
+from pipeline.training_state import MOMENTS, Tensors, check_identity, load_weights, save
 
 NUM_HASHED = 1024
 
@@ -42,21 +44,19 @@ def start(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """The parameters that change, by name: all of them, or with an adapter its own and the critic's."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-def write(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, standing: Standing) -> None:
-    """Writes a checkpoint's files."""
-    write_tensors(folder, trained(model), [optimizer])
+def write(folder: Path, held: tuple[Tensors, Tensors], standing: Standing) -> None:
+    """Writes a checkpoint's files from the weights and moments that were gathered."""
+    save(folder, *held)
     (folder / "standing.json").write_text(json.dumps(asdict(standing), indent=1), encoding="utf-8")
 
 
-def read(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]) -> Standing:
-    """Puts a checkpoint's state into model and optimiser. Raises UserError where it belongs to another run."""
+def read(folder: Path, model: torch.nn.Module, identity: dict[str, Any]) -> tuple[Standing, Tensors]:
+    """Puts a checkpoint's weights into the model; returns where the run stood and the optimiser's moments.
+
+    Raises UserError where it belongs to another run.
+    """
     stood = json.loads((folder / "standing.json").read_text(encoding="utf-8"))
     standing = Standing(**{**stood, "rewards": Moments(**stood["rewards"])})
     check_identity(folder, standing.identity, identity)
-    read_tensors(folder, trained(model), [optimizer])
-    return standing
+    load_weights(folder, trained(model))
+    return standing, load_file(folder / MOMENTS)

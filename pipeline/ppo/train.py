@@ -8,18 +8,23 @@ Writes model/ (weights and tokenizer), log.jsonl (an object a step), samples.jso
 
 import dataclasses
 import logging
+import random
 import shutil
 import time
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.adapter import lora_config, merge
 from pipeline.chat import save_chat_model
+from pipeline.drift import NUM_PROMPTS_LAST, Drift, adapter_off
 from pipeline.generate import window
+from pipeline.intervals import means
 from pipeline.ppo.recipe import Recipe
 from pipeline.ppo.trainer import PPOTrainer
-from pipeline.prompts import load_prompts
+from pipeline.prompts import Prompts, load_prompts
 from pipeline.stage import Job
 from pipeline.step_log import compared, read_log
 
@@ -27,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> dict[str, float]:
-    """Trains the model; returns what the reward, the KL and the answers' length were at first and at last."""
+    """Trains the model; returns what reward and the answers' length were at first and at last, and the KL."""
     recipe: Recipe = job.recipe
     started = time.monotonic()
     source, reward_model = job.needs("sft") / "model", job.needs("reward") / "model"
@@ -49,8 +54,10 @@ def run(job: Job) -> dict[str, float]:
     if trainer.accelerator.is_main_process:
         prompts.write(job.out, "ppo")
     standing = trainer.train(resume_from_checkpoint=True)
+    policy = trainer.policy()
+    moved: dict[str, float] = {}
     if trainer.accelerator.is_main_process:
-        policy = trainer.model.policy
+        moved = drift(trainer, policy, prompts, job.seed)
         if recipe.lora is not None:
             policy, prompts.metrics["merge_logit_difference"] = merge(
                 policy, prompts.ids, job.out / "adapter", recipe.lora.merge_tolerance
@@ -63,6 +70,7 @@ def run(job: Job) -> dict[str, float]:
         "prompts": len(prompts.rows),
         "prompts_too_long": prompts.too_long,
         **told(read_log(job.out / "log.jsonl")),
+        **moved,
         "steps": standing.step,
         "episodes": standing.step * args.batch_size,
         "stopped_by_kl_budget": int(standing.over_budget),
@@ -74,10 +82,18 @@ def run(job: Job) -> dict[str, float]:
     }
 
 
+def drift(trainer: PPOTrainer, policy: Any, prompts: Prompts, seed: int) -> dict[str, float]:
+    """{"kl": nats an answer, with its 95 % interval}: how far training went, measured as dpo and grpo do."""
+    frozen = trainer.reference
+    reference = adapter_off(policy) if frozen is None else lambda: nullcontext(frozen)
+    own = random.Random(f"{seed}/ppo/drift").getrandbits(32)
+    measured = Drift(trainer.processing_class, prompts.ids, reference, trainer.args.max_completion_length, own)
+    kl, _ = measured.measure(policy.to(trainer.accelerator.device), NUM_PROMPTS_LAST)
+    return means({"kl": kl}, seed)
+
+
 def told(log: list[dict[str, float]]) -> dict[str, float]:
-    """The log in short. kl: nats an answer, in the last steps; length: tokens; ended: a share."""
-    figures = compared(log, ("score", "reward", "length", "ended", "entropy", "kl"))
-    figures["kl"] = figures.pop("kl_last")
-    del figures["kl_first"]  # 0: nothing was learnt yet
+    """The log in short. length: tokens; ended: a share."""
+    figures = compared(log, ("score", "reward", "length", "ended", "entropy"))
     figures["first_ratio_difference"] = max(entry.get("first_ratio_difference", 0.0) for entry in log)
     return figures

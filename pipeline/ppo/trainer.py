@@ -15,28 +15,30 @@ Writes to output_dir: log.jsonl (an object a step), samples.jsonl (some answers 
 Dropout stays off: with it the ratio of the first mini-batch would not be 1, and clipping would act on noise.
 """
 
-import contextlib
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from peft import PeftConfig
 from torch import Tensor
 from transformers import AutoTokenizer
 
 from pipeline.checkpoint import newest_valid, numbered, save_atomically
+from pipeline.engine import start, trained
 from pipeline.generate import window
 from pipeline.ppo import state
 from pipeline.ppo.advantages import kl_per_token, token_rewards
 from pipeline.ppo.config import PPOConfig
 from pipeline.ppo.data import Prompt, check_room, dealt, encode_prompts, fingerprint, step_seed
-from pipeline.ppo.learner import Learner
+from pipeline.ppo.learner import Learner, micro_batch_size
 from pipeline.ppo.load import load_classifier, load_policy, load_reference
 from pipeline.ppo.model import ActorCritic, Batch
 from pipeline.ppo.rewards import RewardFunction, RewardModel, adapted, check_finite, check_reward_model, shaped
@@ -77,7 +79,8 @@ class PPOTrainer:
         peft_config: PeftConfig | str | Path | None = None,
     ) -> None:
         self.args = args
-        self.accelerator = accelerate()
+        self.accelerator = start("auto")
+        check_engine(self.accelerator.distributed_type)
         torch.manual_seed(args.seed)  # for a new adapter's weights
         policy = load_policy(model, peft_config)
         self.processing_class = processing_class or AutoTokenizer.from_pretrained(
@@ -92,12 +95,10 @@ class PPOTrainer:
         if value_model is not None:
             value_model, its_tokenizer = load_classifier(value_model, "value_model")
             check_reward_model(value_model, its_tokenizer, self.processing_class, needed)
-        actor_critic = ActorCritic(policy, value_model).eval()
-        started_from = state.start(actor_critic)
-        self.learner = Learner(args, actor_critic, self.accelerator, self.processing_class.pad_token_id or 0)
-        self.model = self.learner.model
+        self._started = ActorCritic(policy, value_model).eval()
+        micro_batch_size(args, self.accelerator.num_processes)
         identity = {
-            "start": started_from,
+            "start": state.start(self._started),
             "prompts": fingerprint(self.prompts),
             "processes": self.accelerator.num_processes,
             **{key: value for key, value in asdict(args).items() if key not in ("output_dir", "save_steps")},
@@ -111,6 +112,18 @@ class PPOTrainer:
         check_reward_model(classifier, its_tokenizer, self.processing_class, needed)
         classifier = classifier.requires_grad_(False).to(self.accelerator.device)
         return RewardModel(classifier, self.processing_class, self.args.local_rollout_forward_batch_size)
+
+    @cached_property
+    def learner(self) -> Learner:
+        """Policy, critic and optimiser. Wrapped at first use, so that a checkpoint is read into whole weights."""
+        if self.accelerator.distributed_type == DistributedType.DEEPSPEED and self.accelerator.is_main_process:
+            self._spare = copy.deepcopy(self._started.policy).cpu()
+        return Learner(self.args, self._started, self.accelerator, self.processing_class.pad_token_id or 0)
+
+    @property
+    def model(self) -> ActorCritic:
+        """Policy and critic; under ZeRO-3 this process's share of them."""
+        return self.learner.model
 
     def train(self, resume_from_checkpoint: bool = False) -> state.Standing:
         """Trains to the last step, or until kl_budget is spent; from the newest whole checkpoint if told to.
@@ -183,12 +196,13 @@ class PPOTrainer:
         prompts = self._dealt(step)[process * local : (process + 1) * local]
         began = time.monotonic()
         seed = step_seed(args.seed, "answers", step, process)
-        with self._whole_weights(), self.accelerator.autocast():
-            answers = draw(self.model.policy, self.processing_class, prompts, args, seed)
-        drawn = time.monotonic() - began
-        rollout = collect(
-            self.model, self._reference_log_probs, self._scores, self.processing_class, prompts, answers, args
-        )
+        with self.learner.engine.held():
+            with self.accelerator.autocast():
+                answers = draw(self.model.policy, self.processing_class, prompts, args, seed)
+            drawn = time.monotonic() - began
+            rollout = collect(
+                self.model, self._reference_log_probs, self._scores, self.processing_class, prompts, answers, args
+            )
         rollout.seconds = {"generation": drawn, **rollout.seconds}
         return rollout
 
@@ -226,19 +240,6 @@ class PPOTrainer:
         with self.accelerator.autocast():
             return self.reward(prompts, answers)
 
-    @contextlib.contextmanager
-    def _whole_weights(self) -> Any:
-        """While inside, this process holds every weight of the policy: ZeRO-3 shares them out, and fetching them once
-        is cheaper than once a token."""
-        plugin = self.accelerator.state.deepspeed_plugin
-        if plugin is None or plugin.zero_stage != 3:
-            yield
-            return
-        from trl.models.utils import unwrap_model_for_generation  # takes seconds to import
-
-        with unwrap_model_for_generation(self.learner.wrapped, self.accelerator):
-            yield
-
     def _sample(self, rollout: Rollout, row: int) -> dict[str, Any]:
         """A row of samples.jsonl. kl: nats of this answer (k1)."""
         shift = rollout.log_probs[row] - rollout.ref_log_probs[row]
@@ -274,26 +275,42 @@ class PPOTrainer:
         newest = newest_valid(folder)
         if newest is not None:
             logger.info("ppo: resumes from %s", newest.name)
-            self.standing = state.read(newest, self.model, self.learner.optimizer, self.standing.identity)
+            self.standing, moments = state.read(newest, self._started, self.standing.identity)
+            self.learner.engine.restore(moments)
 
     def _save_checkpoint(self, folder: Path) -> None:
+        held = self.learner.engine.gather()
         if self.accelerator.is_main_process:
             save_atomically(
                 folder / f"step-{self.standing.step}",
-                lambda temporary: state.write(temporary, self.model, self.learner.optimizer, self.standing),
+                lambda temporary: state.write(temporary, held, self.standing),
                 keep=CHECKPOINTS_KEPT,
             )
         self.accelerator.wait_for_everyone()
 
+    def policy(self) -> Any:
+        """The trained policy, whole, in the main process; every process must ask, and the others get None."""
+        engine = self.learner.engine
+        if not engine.in_shares:
+            return self.model.policy
+        weights, _ = engine.gather()
+        if not self.accelerator.is_main_process:
+            return None
+        with torch.no_grad():
+            for name, parameter in trained(self._spare).items():
+                parameter.copy_(weights[f"policy.{name}"])
+        return self._spare
+
     def save_model(self, folder: str | Path) -> None:
         """Writes the policy (of one with an adapter the adapter) and the tokenizer."""
+        policy = self.policy()
         if self.accelerator.is_main_process:
-            self.model.policy.save_pretrained(folder)
+            policy.save_pretrained(folder)
             self.processing_class.save_pretrained(folder)
         self.accelerator.wait_for_everyone()
 
 
-def accelerate() -> Accelerator:
-    """The accelerator: float32 on CPU, where bf16 is emulated, bf16 on GPUs that have it."""
-    gpu = torch.cuda.is_available()
-    return Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu and torch.cuda.is_bf16_supported() else "no")
+def check_engine(engine: DistributedType) -> None:
+    """Raises UserError for an engine that PPO does not run under."""
+    if engine == DistributedType.FSDP:
+        raise UserError("ppo: does not run under FSDP2. Say ACCEL=ddp, zero2 or zero3.")

@@ -15,8 +15,10 @@ from transformers import (
 )
 
 from pipeline.chat import stop_ids
+from pipeline.engine import trained
 from pipeline.pretrain.fields import check_against, installed
 from pipeline.stage import UserError
+from pipeline.training_state import Tensors
 
 
 def build(
@@ -85,6 +87,15 @@ def initializer_range(fields: dict[str, Any], names: list[str]) -> dict[str, flo
 
 def _lacks_positions(fields: dict[str, Any], names: list[str]) -> bool:
     return "max_position_embeddings" in names and not {"max_position_embeddings", "n_positions"} & set(fields)
+
+
+def assembled(sharded: PreTrainedModel, weights: Tensors) -> PreTrainedModel:
+    """A model of the same config with these weights, on the processor."""
+    model = AutoModelForCausalLM.from_config(sharded.config, dtype=torch.float32)
+    with torch.no_grad():
+        for name, parameter in trained(model).items():
+            parameter.copy_(weights[name])
+    return model
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -9,11 +9,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
+
+from pipeline.pretrain.recipe import Recipe
+from pipeline.stage import UserError
 
 BETAS = (0.9, 0.95)  # GPT-3's (Brown et al. 2020, appendix B): 0.999 forgets too slowly for runs this short
 MOMENTUM = 0.95
 SGD_MOMENTUM = 0.9
 ITERATIONS = 5
+IN_SHARES = {DistributedType.DEEPSPEED: "ZeRO", DistributedType.FSDP: "FSDP2"}
 # Of the quintic whose iteration drives singular values towards 1, tuned for speed rather than exactness (Jordan 2024).
 A, B, C = 3.4445, -4.7750, 2.0315
 
@@ -112,3 +117,19 @@ def inner_matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """The parameters that Muon is for. Embeddings and the output layer are tables of vectors rather than maps."""
     tables = {id(table.weight) for table in (model.get_input_embeddings(), model.get_output_embeddings()) if table}
     return [p for p in model.parameters() if p.requires_grad and p.ndim >= 2 and id(p) not in tables]
+
+
+def check_shares(recipe: Recipe, engine: DistributedType) -> None:
+    """Raises UserError for what does not go with weights or moments in shares."""
+    if engine not in IN_SHARES:
+        return
+    if recipe.optimizer == "muon":
+        raise UserError(
+            f"pretrain.yaml: optimizer = muon needs whole matrices, and {IN_SHARES[engine]} gives every process a "
+            f"share of them. Say optimizer: adamw, or train with ACCEL=ddp."
+        )
+    if recipe.keep_best:
+        raise UserError(
+            f"pretrain.yaml: keep_best takes the best weights back at the end, and {IN_SHARES[engine]} has them in "
+            f"shares. Remove it, or train with ACCEL=ddp."
+        )

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from pipeline.engine import trained
 from pipeline.training_state import MOMENTS, Tensors, check_identity, load_weights, save
 
 
@@ -48,7 +49,7 @@ def read(folder: Path, model: torch.nn.Module, identity: dict[str, Any]) -> tupl
     """
     standing = Standing(**json.loads((folder / "standing.json").read_text(encoding="utf-8")))
     check_identity(folder, standing.identity, identity)
-    load_weights(folder, dict(model.named_parameters()))
+    load_weights(folder, trained(model))
     return standing, load_file(folder / MOMENTS)
 
 

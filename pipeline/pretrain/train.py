@@ -24,12 +24,13 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.artifact import sha256
 from pipeline.checkpoint import newest_valid, save_atomically
+from pipeline.engine import Engine, build_engine, start
 from pipeline.plan.measure import peak_bytes
 from pipeline.plan.predict import predict
 from pipeline.pretrain import continued, heldout, state
-from pipeline.pretrain.engine import Engine, build_engine, start
 from pipeline.pretrain.guard import MAX_IN_A_ROW, NOT_FINITE, Guard, stuck
-from pipeline.pretrain.model import build, save
+from pipeline.pretrain.model import assembled, build, save
+from pipeline.pretrain.optimizer import build_optimizers, check_shares
 from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.schedule import factor
 from pipeline.pretrain.watch import UNITS, Watch
@@ -80,7 +81,7 @@ def run(job: Job) -> dict[str, float]:
 
     scores = heldout.score(engine.bare, rows, accelerator)
     low, high = heldout.interval(scores, rows, job.seed)
-    model = engine.whole()
+    model = assembled(engine.bare, engine.gather()[0]) if engine.in_shares else engine.bare
     if accelerator.is_main_process:
         save(model, tokenizer, job.out / "model")
         shutil.copyfile(job.resume / "log.jsonl", job.out / "log.jsonl")
@@ -192,8 +193,11 @@ def wrap(
     checkpoint, moments = newest_valid(job.resume), None
     if checkpoint is not None:
         standing, moments = state.read(checkpoint, model, standing.identity)
-    (first, *_) = shares(job.recipe, accelerator)
-    engine = build_engine(accelerator, model, job.recipe, first.stop - first.start)
+    recipe: Recipe = job.recipe
+    (first, *_) = shares(recipe, accelerator)
+    check_shares(recipe, accelerator.distributed_type)
+    optimizers = build_optimizers(model, recipe.optimizer, recipe.weight_decay)
+    engine = build_engine(accelerator, model, optimizers, first.stop - first.start, recipe.max_grad_norm)
     if moments is not None:
         engine.restore(moments)
     return engine, standing

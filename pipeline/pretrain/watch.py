@@ -9,10 +9,10 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.engine import Engine
 from pipeline.plan.count import count
 from pipeline.plan.predict import this_device
 from pipeline.pretrain import heldout
-from pipeline.pretrain.engine import Engine
 from pipeline.pretrain.recipe import Recipe
 from pipeline.pretrain.state import Standing
 from pipeline.rows import Rows

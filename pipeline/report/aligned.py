@@ -61,7 +61,7 @@ def cell(row: Mapping[str, Any] | None, change: Mapping[str, Any] | None, way: i
 
 
 def drift(one: Sealed | None) -> Cell | None:
-    """How far a model moved: DPO and GRPO measure it on held-out prompts, PPO on what it draws in its last steps."""
+    """How far a model moved, which its stage measured on its own answers at temperature 1."""
     if one is None:
         return None
     if one.name == START:
@@ -69,5 +69,5 @@ def drift(one: Sealed | None) -> Cell | None:
     known = next((row for row in figures(one.metrics) if row["name"] == "kl"), None)
     if known is None:
         return None
-    note = "held-out prompts" if known["low"] is not None else "mean of the last steps' answers"
+    note = "held-out prompts" if one.name == "dpo" else "prompts that it learnt from"
     return {key: known[key] for key in ("value", "low", "high", "n")} | {"verdict": None, "note": note}

@@ -19,7 +19,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="report",
-    version=10,
+    version=11,
     recipe=Recipe,
     verb="pipeline.report.run:run",
     reads=(

@@ -29,7 +29,7 @@ import json, os, signal, sys
 from pathlib import Path
 from pipeline import checkpoint
 from pipeline.pretrain import train as loop
-from pipeline.pretrain.engine import Engine
+from pipeline.engine import Engine
 from tests.test_pretrain import job
 
 out, source, keys, moment, countdown = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4], int(sys.argv[5])

@@ -1,4 +1,4 @@
-"""Who carries the processes: one alone, DDP, FSDP2, or DeepSpeed's ZeRO; the loop says the same to all of them.
+"""Who carries the processes: one alone, DDP, FSDP2, or DeepSpeed's ZeRO; pretraining and PPO say the same to all.
 
 Which one it is stands in the accelerate config, and nothing else does: batch, clipping and precision are the recipe's.
 Checkpoints hold whole tensors by parameter name whatever the engine, so that a run goes on under another one.
@@ -6,15 +6,13 @@ Checkpoints hold whole tensors by parameter name whatever the engine, so that a 
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from pipeline.pretrain.optimizer import build_optimizers
-from pipeline.pretrain.recipe import Recipe
 from pipeline.stage import UserError
 from pipeline.training_state import Tensors, gather, restore
 
@@ -62,24 +60,41 @@ def asked(engine: str) -> bool:
 class Engine:
     """accelerate as it is: gradients lie on the parameters of `model`, optimisers update them.
 
-    model: what the loop calls. bare: the same without accelerate's wrapping, for scoring.
+    model: what the loop calls. bare: the same without accelerate's wrapping, for scoring. micro_rows: rows of one
+    forward pass in this process. max_grad_norm: what `clip` will be told, which DeepSpeed wants to know beforehand.
     """
 
     samples = True  # whether one process alone can run the model
+    in_shares = False  # whether `bare` holds less than the trained weights in float32
 
-    def __init__(self, accelerator: Accelerator, model: PreTrainedModel, recipe: Recipe, micro_rows: int) -> None:
-        self.accelerator, self.recipe = accelerator, recipe
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: torch.nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        micro_rows: int,
+        max_grad_norm: float,
+    ) -> None:
+        self.accelerator = accelerator
         if accelerator.distributed_type == DistributedType.FSDP:
-            self.samples = False
-            check_shares(recipe, "FSDP2")
-        self.model, *self.optimizers = self.prepare(
-            model, build_optimizers(model, recipe.optimizer, recipe.weight_decay), micro_rows
-        )
-        self.bare: PreTrainedModel = accelerator.unwrap_model(self.model)
+            self.samples, self.in_shares = False, True
+        self.model, *self.optimizers = self.prepare(model, optimizers, micro_rows, max_grad_norm)
+        self.bare: Any = accelerator.unwrap_model(self.model)
 
-    def prepare(self, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], micro_rows: int) -> Any:
+    def prepare(
+        self,
+        model: torch.nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        micro_rows: int,
+        max_grad_norm: float,
+    ) -> Any:
         """Model and optimisers as accelerate wraps them."""
         return self.accelerator.prepare(model, *optimizers)
+
+    @property
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters that change, by name."""
+        return trained(self.bare)
 
     def accumulation(self, last: bool) -> contextlib.AbstractContextManager[Any]:
         """The context of one micro-batch: gradients add up, and are exchanged once, with the last part."""
@@ -104,29 +119,36 @@ class Engine:
         self.model.zero_grad()
 
     def gather(self) -> tuple[Tensors, Tensors]:
-        """Weights, and what the optimisers keep of each; every process must ask."""
-        return gather(dict(self.bare.named_parameters()), self.optimizers)
+        """Trained weights, and what the optimisers keep of each; every process must ask."""
+        return gather(self.trained, self.optimizers)
 
     def restore(self, moments: Tensors) -> None:
         """Gives the optimisers back what they kept. The weights were put into the model before it was wrapped."""
-        restore(dict(self.bare.named_parameters()), self.optimizers, moments)
+        restore(self.trained, self.optimizers, moments)
 
-    def whole(self) -> PreTrainedModel:
-        """The trained model in one process's memory; every process must ask."""
-        return self.bare if self.samples else assembled(self.bare, self.gather()[0])
+    def held(self) -> contextlib.AbstractContextManager[Any]:
+        """While inside, each process holds every weight and can run the model alone, for as long as it likes."""
+        return contextlib.nullcontext()
 
 
 class ZeRO(Engine):
     """DeepSpeed's ZeRO: it keeps gradients and optimiser itself, each process a share; at stage 3 weights too."""
 
-    def prepare(self, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], micro_rows: int) -> Any:
+    in_shares = True
+
+    def prepare(
+        self,
+        model: torch.nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        micro_rows: int,
+        max_grad_norm: float,
+    ) -> Any:
         """The engine. What DeepSpeed wants to know of the batch is said here: it is the recipe's."""
-        check_shares(self.recipe, "ZeRO")
         plugin = self.accelerator.state.deepspeed_plugin
         plugin.deepspeed_config |= {
             "train_micro_batch_size_per_gpu": micro_rows,
             "gradient_accumulation_steps": 1,  # the loop scales its losses itself and says which part is the last
-            "gradient_clipping": self.recipe.max_grad_norm,
+            "gradient_clipping": max_grad_norm,
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,  # offloaded, torch's own AdamW updates on the processor
         }
@@ -160,11 +182,14 @@ class ZeRO(Engine):
 
     def discard(self) -> None:
         """Forgets the gradient: DeepSpeed leaves out a step whose gradient is no number, so it is made none."""
-        from deepspeed.utils import safe_set_full_grad
+        from deepspeed.utils import safe_set_full_grad, safe_set_local_grad
 
-        parameter = next(self.bare.parameters())
+        parameter = next(iter(self.trained.values()))
         nothing = torch.full(_shape(parameter), float("nan"), device=self.accelerator.device)
-        safe_set_full_grad(parameter, nothing)
+        if self.stage == 3:
+            safe_set_local_grad(parameter, self._own(parameter, nothing))
+        else:
+            safe_set_full_grad(parameter, nothing)
         self.model.step()
 
     def gather(self) -> tuple[Tensors, Tensors]:
@@ -175,7 +200,7 @@ class ZeRO(Engine):
         kept: dict[str, torch.Tensor] = next(iter(self._inner().state.values()), {})
         weights: Tensors = {}
         moments: Tensors = {}
-        for name, parameter in self.bare.named_parameters():
+        for name, parameter in self.trained.items():
             shape = _shape(parameter)
             weights[name] = safe_get_full_fp32_param(parameter).reshape(shape).cpu().clone()
             for key, value in kept.items():
@@ -188,7 +213,7 @@ class ZeRO(Engine):
 
     def restore(self, moments: Tensors) -> None:
         """Each process takes its share of what was gathered."""
-        from deepspeed.utils import safe_set_full_optimizer_state
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
         inner = self._inner()
         kept = {name.rpartition("/")[2]: value for name, value in moments.items()}
@@ -199,14 +224,37 @@ class ZeRO(Engine):
             for key, value in kept.items():
                 inner.state[flat][key] = torch.zeros_like(flat) if value.ndim else value.clone()
         self._link()
-        for name, parameter in self.bare.named_parameters():
+        for name, parameter in self.trained.items():
             for key in (key for key, value in kept.items() if value.ndim):
                 value = moments[f"{name}/{key}"].to(self.accelerator.device)
-                safe_set_full_optimizer_state(parameter, value, key)
+                if self.stage == 3:
+                    safe_set_local_optimizer_state(parameter, self._own(parameter, value), key)
+                else:
+                    safe_set_full_optimizer_state(parameter, value, key)
 
-    def whole(self) -> PreTrainedModel:
-        """A model of its own with the weights of all shares."""
-        return assembled(self.bare, self.gather()[0])
+    @contextlib.contextmanager
+    def held(self) -> Any:
+        """ZeRO-3 shares weights out; fetching them once is cheaper than once a token."""
+        if self.stage < 3:
+            yield
+            return
+        import deepspeed
+        from trl.models.utils import add_hooks, remove_hooks  # takes seconds to import
+
+        with deepspeed.zero.GatheredParameters(list(self.bare.parameters())):
+            remove_hooks(self.model)  # else each layer would give its weights up again when it was used
+            try:
+                yield
+            finally:
+                add_hooks(self.model)
+
+    def _own(self, parameter: torch.nn.Parameter, whole: torch.Tensor) -> torch.Tensor:
+        """This process's share of a whole tensor under ZeRO-3: the last ones are filled up, which DeepSpeed's own
+        cutting forgets where a size is no multiple of the number of processes."""
+        size = parameter.ds_tensor.numel()
+        first = self.accelerator.process_index * size
+        flat = whole.flatten()
+        return torch.nn.functional.pad(flat, (0, max(0, first + size - flat.numel())))[first : first + size]
 
     def _link(self) -> None:
         """Lets DeepSpeed find each parameter's moments. Its own linking comes after the first group's first update,
@@ -220,33 +268,21 @@ class ZeRO(Engine):
         return self.model.optimizer.optimizer
 
 
-def build_engine(accelerator: Accelerator, model: PreTrainedModel, recipe: Recipe, micro_rows: int) -> Engine:
-    """The engine that the accelerate config names. Raises UserError where the recipe does not go with it."""
+def build_engine(
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    micro_rows: int,
+    max_grad_norm: float,
+) -> Engine:
+    """The engine that the accelerate config names."""
     kind = ZeRO if accelerator.distributed_type == DistributedType.DEEPSPEED else Engine
-    return kind(accelerator, model, recipe, micro_rows)
+    return kind(accelerator, model, optimizers, micro_rows, max_grad_norm)
 
 
-def check_shares(recipe: Recipe, engine: str) -> None:
-    """Raises UserError for what does not go with weights or moments in shares."""
-    if recipe.optimizer == "muon":
-        raise UserError(
-            f"pretrain.yaml: optimizer = muon needs whole matrices, and {engine} gives every process a share of them. "
-            f"Say optimizer: adamw, or train with ACCEL=ddp."
-        )
-    if recipe.keep_best:
-        raise UserError(
-            f"pretrain.yaml: keep_best takes the best weights back at the end, and {engine} has them in shares. "
-            f"Remove it, or train with ACCEL=ddp."
-        )
-
-
-def assembled(sharded: PreTrainedModel, weights: Tensors) -> PreTrainedModel:
-    """A model of the same config with these weights, on the processor."""
-    model = AutoModelForCausalLM.from_config(sharded.config, dtype=torch.float32)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-    return model
+def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The parameters that change, by name: all of them, or with an adapter its own."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _shape(parameter: torch.nn.Parameter) -> torch.Size:
