@@ -46,8 +46,9 @@ class Answers:
         return {"prompts": [digest(item["prompt"][-1]["content"]) for item in self.items]}
 
     def measure(self, candidate: Candidate, model: Any) -> dict[str, Measure]:
-        """The scores of one model's answers."""
-        times = self.recipe.samples_per_prompt
+        """The scores of one model's answers. A base model, which was never taught to answer, is asked once."""
+        samples = self.recipe.samples_per_prompt
+        times = samples if candidate.chats else 1
         # Each place in the list has a random stream of its own, so the first answers are those of one sample a prompt.
         told = say(candidate, model, candidate.prompts * times, self.recipe, self.seed)
         self.said[candidate.name] = told[: len(self.items)]
@@ -55,12 +56,15 @@ class Answers:
             found = rouge_l(told, self.items * times)
         else:
             found = wishes(told, self.items * times)
-            if not candidate.chats:
-                asked = [candidate.document_start] * len(told)
-                told = say(candidate, model, asked, self.recipe, self.seed)
-                self.unprompted[candidate.name] = told[:NUM_UNPROMPTED_SHOWN]
-            found["well_formed"] = replace(well_formed(told), over="prompts" if candidate.chats else UNPROMPTED)
-        return {metric: per_prompt(measure, times) for metric, measure in found.items()}
+            if candidate.chats:
+                found["well_formed"] = replace(well_formed(told), over="prompts")
+        found = {metric: per_prompt(measure, times) for metric, measure in found.items()}
+        if self.recipe.answers == "wishes" and not candidate.chats:
+            asked = [candidate.document_start] * (len(self.items) * samples)
+            stories = say(candidate, model, asked, self.recipe, self.seed)
+            self.unprompted[candidate.name] = stories[:NUM_UNPROMPTED_SHOWN]
+            found["well_formed"] = per_prompt(replace(well_formed(stories), over=UNPROMPTED), samples)
+        return found
 
     def afterwards(self) -> Measures:
         """Nothing."""

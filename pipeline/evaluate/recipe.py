@@ -129,7 +129,8 @@ class Recipe(StageRecipe):
     answers: how the answers to collect's evaluation prompts are scored. "wishes": by the story world's gold judge;
         "rouge_l": against each prompt's reference; null: those prompts are not answered.
     num_prompts: how many of the prompts are answered by each model, and how many texts the base samples from nothing.
-    samples_per_prompt: answers to each prompt; a prompt's figure is their mean, and n stays the number of prompts.
+    samples_per_prompt: answers of a chat model to each prompt, and texts of the base for each; a prompt's figure is
+        their mean, and n stays the number of prompts. A base model is asked each prompt once.
     num_heldout_documents: how many documents of the corpus's held-out split give the bits per byte.
     num_samples: how many prompts are shown in results.json with every model's answer.
     uncertified: the reason, in words, why a benchmark counts although something the models learnt from has no
@@ -203,7 +204,7 @@ class Recipe(StageRecipe):
 
 STAGE = Stage(
     name="evaluate",
-    version=11,
+    version=12,
     recipe=Recipe,
     verb="pipeline.evaluate.run:run",
     reads=("collect", "corpus", "tokenizer", "pretrain", "sft", "preferences", "reward", "dpo", "ppo", "grpo"),
