@@ -1,5 +1,6 @@
 """Progress of long work: a bar with rate and remaining time on a terminal, a plain line every ten seconds else."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,14 +15,15 @@ PLAIN_INTERVAL = 10.0  # seconds between plain lines
 class Progress:
     """A bar (terminal) or periodic lines (pipe, log file). Use as a context manager; `update(n, loss=..)`.
 
-    total: None where it is not known.
+    total: None where it is not known. Of several processes the first alone shows it.
     """
 
     def __init__(self, total: int | None, what: str, unit: str, initial: int = 0) -> None:
         self.total, self.what, self.unit, self.done, self.initial = total, what, unit, initial, initial
         self.started = self.last = time.monotonic()
         self.bar = None
-        if sys.stderr.isatty():
+        self.shows = os.environ.get("RANK", "0") == "0"
+        if self.shows and sys.stderr.isatty():
             self.bar = tqdm(
                 total=total,
                 desc=what,
@@ -52,6 +54,8 @@ class Progress:
             self._line(values)
 
     def _line(self, values: dict[str, float]) -> None:
+        if not self.shows:
+            return
         self.last = time.monotonic()
         seconds = self.last - self.started
         rate = (self.done - self.initial) / max(seconds, 1e-9)
