@@ -366,6 +366,23 @@ def test_a_reference_that_is_the_policy_itself_or_another_size_is_refused(models
         make(models, tmp_path, word_share, ref_model=smaller)
 
 
+def test_a_critic_of_its_own_learns_the_same_beside_the_policy_and_after_it(models, tmp_path):
+    trained = []
+    for one_by_one in (True, False):
+        trainer = make(
+            models, tmp_path / str(one_by_one), word_share, value_model=models[1], entropy_coef=0.01, micro_batch_size=3
+        )
+        assert trainer.learner.one_by_one
+        trainer.learner.one_by_one = one_by_one
+        before = weights(trainer)
+        trainer.step()
+        trainer.step()
+        trained.append(weights(trainer))
+        assert not same(before, trained[-1])
+    assert same(*trained)
+    assert not make(models, tmp_path / "head", word_share).learner.one_by_one
+
+
 def test_gradients_that_are_not_finite_change_nothing_and_soon_stop_the_run(models, tmp_path):
     trainer = make(models, tmp_path, word_share)
     before = weights(trainer)

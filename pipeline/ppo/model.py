@@ -139,10 +139,16 @@ class ActorCritic(nn.Module):
 
         The value is that of what stands before the token: it is read where the token is predicted.
         """
+        log_probs, entropy, hidden = self.act(batch, temperature, with_entropy)
+        return log_probs, entropy, self.criticise(batch) if self.value_head is None else self.value_head(hidden)
+
+    def act(self, batch: Batch, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """The policy's part: log-probabilities and entropies (N,), and the hidden states (N, H)."""
         logits, hidden = logits_and_hidden(self.policy, batch)
-        log_probs, entropy = token_scores(logits, batch.tokens, temperature, with_entropy)
-        if self.value_head is not None:
-            return log_probs, entropy, self.value_head(hidden)
+        return *token_scores(logits, batch.tokens, temperature, with_entropy), hidden
+
+    def criticise(self, batch: Batch) -> Tensor:
+        """The part of a critic of its own: values (N,)."""
         critic: Any = self.value_model
         states = critic.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state  # (B, T, H)
-        return log_probs, entropy, critic.score(states[batch.predicts])[..., 0].float()
+        return critic.score(states[batch.predicts])[..., 0].float()
