@@ -369,9 +369,8 @@ def test_a_reference_that_is_the_policy_itself_or_another_size_is_refused(models
 def test_a_critic_of_its_own_learns_the_same_beside_the_policy_and_after_it(models, tmp_path):
     trained = []
     for one_by_one in (True, False):
-        trainer = make(
-            models, tmp_path / str(one_by_one), word_share, value_model=models[1], entropy_coef=0.01, micro_batch_size=3
-        )
+        keys = {"value_model": models[1], "entropy_coef": 0.01, "micro_batch_size": 3}
+        trainer = make(models, tmp_path / str(one_by_one), word_share, **keys)
         assert trainer.learner.one_by_one
         trainer.learner.one_by_one = one_by_one
         before = weights(trainer)
