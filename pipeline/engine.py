@@ -75,19 +75,13 @@ class Engine:
         micro_rows: int,
         max_grad_norm: float,
     ) -> None:
-        self.accelerator = accelerator
+        self.accelerator, self.micro_rows, self.max_grad_norm = accelerator, micro_rows, max_grad_norm
         if accelerator.distributed_type == DistributedType.FSDP:
             self.samples, self.in_shares = False, True
-        self.model, *self.optimizers = self.prepare(model, optimizers, micro_rows, max_grad_norm)
+        self.model, *self.optimizers = self.prepare(model, optimizers)
         self.bare: Any = accelerator.unwrap_model(self.model)
 
-    def prepare(
-        self,
-        model: torch.nn.Module,
-        optimizers: Sequence[torch.optim.Optimizer],
-        micro_rows: int,
-        max_grad_norm: float,
-    ) -> Any:
+    def prepare(self, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Any:
         """Model and optimisers as accelerate wraps them."""
         return self.accelerator.prepare(model, *optimizers)
 
@@ -136,19 +130,13 @@ class ZeRO(Engine):
 
     in_shares = True
 
-    def prepare(
-        self,
-        model: torch.nn.Module,
-        optimizers: Sequence[torch.optim.Optimizer],
-        micro_rows: int,
-        max_grad_norm: float,
-    ) -> Any:
+    def prepare(self, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Any:
         """The engine. What DeepSpeed wants to know of the batch is said here: it is the recipe's."""
         plugin = self.accelerator.state.deepspeed_plugin
         plugin.deepspeed_config |= {
-            "train_micro_batch_size_per_gpu": micro_rows,
+            "train_micro_batch_size_per_gpu": self.micro_rows,
             "gradient_accumulation_steps": 1,  # the loop scales its losses itself and says which part is the last
-            "gradient_clipping": max_grad_norm,
+            "gradient_clipping": self.max_grad_norm,
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,  # offloaded, torch's own AdamW updates on the processor
         }

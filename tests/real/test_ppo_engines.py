@@ -82,7 +82,7 @@ def test_every_engine_learns_what_ddp_learns(way, extensions, models, tmp_path):
             for key in EXACT | {"gradient_norm", "policy_loss", "value_loss"}:
                 assert ours[key] == pytest.approx(theirs[key], abs=1e-4), key
         assert far(weights, other) < 1e-4
-    # From the middle, under another engine than the one that wrote the checkpoint.
+    # From a checkpoint in the middle.
     shutil.copytree(tmp_path / "cpu_zero3" / "step-2", tmp_path / "again" / "step-2")
     _, again = train("cpu_zero3", extensions, models, tmp_path / "again", way)
     assert far(again, other) < 1e-6
